@@ -1,0 +1,428 @@
+"""The gym: the one SQLite file that remembers, and every SQL statement on it."""
+
+import errno
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from understudy.checkpoints.schema import migrations
+from understudy.state import BrainDecision, Event, Line, Outcome, UnderstudyError
+
+BUSY_SECONDS = 10
+"""How long a statement waits for another process's write."""
+
+_JSON = ("state_snapshot", "readings", "faults", "versions", "models")
+_LATER = ("response_sent", "action_taken", "user_response", "workflow_outcome", "user_satisfaction")
+_COLUMNS = tuple(name for name in BrainDecision.model_fields if name not in _LATER)
+_EVENT = "id, seq, kind, turn, message_id, text, action, payload, at"
+_ROLES = {"customer_message": "customer", "agent_message": "agent"}
+_SCORE = {"success": 1.0, "failure": 0.0, "abandoned": 0.0}
+
+_UPSERT = (
+    f"INSERT INTO brain_decisions ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + c for c in _COLUMNS)}) "
+    "ON CONFLICT (decision_id) DO UPDATE SET "
+    + ", ".join(f"{c} = excluded.{c}" for c in _COLUMNS if c not in ("decision_id", "created_at"))
+)
+
+
+class GymError(UnderstudyError):
+    """The gym's file cannot be used; the message names the file and what to do."""
+
+
+class Gym:
+    """Remembers events, decisions and evidence in one file; thread-safe.
+
+    One connection, one writer at a time: a lock inside the process, SQLite's own between processes. A commit survives a
+    killed process (WAL, synchronous=NORMAL).
+
+    Args:
+        path: the file; it is made with mode 0600 if it is not there, and migrated if it is older.
+
+    Raises:
+        GymError: the file is no gym, was made by a newer version, or cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        with self._explained():
+            _touch(path)
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+            self._connection.row_factory = sqlite3.Row
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("PRAGMA synchronous=NORMAL")
+                self._migrate()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file; the log that SQLite keeps beside it is folded in by the last one to close."""
+        with self._lock:
+            self._connection.close()
+
+    # The log
+
+    def append(self, conversation_id: str, events: Sequence[Event], profile: str) -> list[Event]:
+        """Write what happened and return those that are new, numbered; a message_id that is there already is skipped.
+
+        A conversation keeps the profile it began with.
+        """
+        with self._writing():
+            row = self._one(
+                "SELECT seq, turn, profile FROM events WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1",
+                conversation_id,
+            )
+            seq, turn, profile = (row["seq"] + 1, row["turn"], row["profile"]) if row else (0, None, profile)
+            new: list[Event] = []
+            for event in events:
+                if event.kind == "customer_message":
+                    turn = 0 if turn is None else turn + 1
+                role = _ROLES.get(event.kind)
+                cursor = self._connection.execute(
+                    "INSERT INTO events (conversation_id, seq, kind, turn, message_id, role, text, action, payload, profile,"
+                    " at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT (conversation_id, message_id) WHERE message_id IS NOT NULL DO NOTHING",
+                    (conversation_id, seq, event.kind, turn, event.message_id, role, event.text, event.action,
+                     _dump(event.payload) if event.payload else None, profile, event.at),
+                )  # fmt: skip
+                if cursor.rowcount:
+                    new.append(replace(event, id=cursor.lastrowid or 0, seq=seq, turn=turn))
+                    seq += 1
+                elif event.kind == "customer_message":
+                    turn = turn - 1 if turn else None
+            return new
+
+    def pending(self, conversation_id: str, upto: int | None = None) -> list[Event]:
+        """Return one turn's worth of events that wait, oldest first.
+
+        It ends before the second customer message, so that every one of them gets a decision of its own.
+        """
+        rows = self._all(
+            f"SELECT {_EVENT} FROM events WHERE conversation_id = ?1 AND processed_at IS NULL AND seq <= ?2"
+            " AND seq < coalesce((SELECT seq FROM events WHERE conversation_id = ?1 AND processed_at IS NULL"
+            "  AND kind = 'customer_message' ORDER BY seq LIMIT 1 OFFSET 1), 1 << 62) ORDER BY seq",
+            conversation_id,
+            (1 << 62) if upto is None else upto,
+        )
+        return [_event(row) for row in rows]
+
+    def turns_waiting(self, conversation_id: str) -> list[int]:
+        """Return the sequence numbers that a caller gives as `upto` to run the waiting turns one by one."""
+        rows = self._all(
+            "SELECT seq, kind FROM events WHERE conversation_id = ? AND processed_at IS NULL ORDER BY seq",
+            conversation_id,
+        )
+        starts = [row["seq"] for row in rows if row["kind"] == "customer_message"]
+        return [start - 1 for start in starts[1:]] + [rows[-1]["seq"]] if rows else []
+
+    def inbox(self) -> list[str]:
+        """Return the conversations in which something waits, oldest first."""
+        rows = self._all(
+            "SELECT conversation_id FROM events WHERE processed_at IS NULL GROUP BY conversation_id ORDER BY min(id)"
+        )
+        return [row["conversation_id"] for row in rows]
+
+    def history(self, conversation_id: str, before: int, limit: int) -> list[Line]:
+        """Return the first message and the newest `limit` messages with a seq below `before`, oldest first."""
+        query = (
+            "SELECT seq, role, text, action FROM events WHERE conversation_id = ? AND seq < ? AND role IS NOT NULL"
+            " ORDER BY seq {} LIMIT ?"
+        )
+        newest = self._all(query.format("DESC"), conversation_id, before, limit)
+        lines = [_line(row) for row in reversed(newest)]
+        if len(newest) == limit:
+            lines[:0] = [_line(row) for row in self._all(query.format(""), conversation_id, newest[-1]["seq"], 1)]
+        return lines
+
+    def messages(self, conversation_id: str, upto: int, limit: int) -> list[Event]:
+        """Return the newest `limit` messages with a seq of at most `upto`, oldest first."""
+        rows = self._all(
+            f"SELECT {_EVENT} FROM events WHERE conversation_id = ? AND seq <= ? AND role IS NOT NULL"
+            " ORDER BY seq DESC LIMIT ?",
+            conversation_id, upto, limit,
+        )  # fmt: skip
+        return [_event(row) for row in reversed(rows)]
+
+    def profile_of(self, conversation_id: str) -> str | None:
+        """Return the profile that the conversation began with, or None when it is unknown."""
+        row = self._one("SELECT profile FROM events WHERE conversation_id = ? LIMIT 1", conversation_id)
+        return row["profile"] if row else None
+
+    def known_ids(self, conversation_id: str, message_ids: Sequence[str]) -> set[str]:
+        """Return those of the message ids that the log has."""
+        rows = self._all(
+            "SELECT message_id FROM events WHERE conversation_id = ? AND message_id IN (SELECT value FROM json_each(?))",
+            conversation_id, json.dumps(message_ids),
+        )  # fmt: skip
+        return {row["message_id"] for row in rows}
+
+    def first_payload(self, conversation_id: str) -> dict[str, Any] | None:
+        """Return what came with the conversation's first event, or None when the conversation is unknown."""
+        row = self._one("SELECT payload FROM events WHERE conversation_id = ? AND seq = 0", conversation_id)
+        return json.loads(row["payload"] or "{}") if row else None
+
+    def has_turn(self, conversation_id: str, turn: int) -> bool:
+        """Say whether the conversation has that turn."""
+        row = self._one("SELECT turn FROM events WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1", conversation_id)
+        return row is not None and row["turn"] is not None and 0 <= turn <= row["turn"]
+
+    # What the graph writes
+
+    def record(self, decision: BrainDecision | None, conversation_id: str, events: Iterable[Event]) -> None:
+        """Write the decision and all that the events say of this and earlier turns, and take them off the inbox.
+
+        One transaction; doing it again writes the same rows.
+        """
+        with self._writing():
+            if decision is not None:
+                row = decision.model_dump(include=set(_COLUMNS))
+                self._connection.execute(_UPSERT, {k: _dump(v) if k in _JSON else v for k, v in row.items()})
+                self._fill(conversation_id, decision.turn)
+            for event in events:
+                if event.kind in ("customer_message", "agent_message") and event.turn is not None:
+                    self._fill(conversation_id, event.turn - (event.kind == "customer_message"))
+                elif event.kind == "outcome":
+                    self._close(conversation_id, event)
+                self._draw(conversation_id, event)
+                self._connection.execute("UPDATE events SET processed_at = ? WHERE id = ?", (now(), event.id))
+
+    def _fill(self, conversation_id: str, turn: int) -> None:
+        """Fill in what followed the turn, from the log."""
+        self._connection.execute(
+            "UPDATE brain_decisions SET"
+            " response_sent = (SELECT group_concat(text, char(10)) FROM (SELECT text FROM events"
+            "  WHERE conversation_id = ?1 AND turn = ?2 AND kind = 'agent_message' ORDER BY seq)),"
+            " action_taken = (SELECT action FROM events WHERE conversation_id = ?1 AND turn = ?2"
+            "  AND kind = 'agent_message' AND action IS NOT NULL ORDER BY seq LIMIT 1),"
+            " user_response = (SELECT text FROM events WHERE conversation_id = ?1 AND turn = ?2 + 1"
+            "  AND kind = 'customer_message' LIMIT 1)"
+            " WHERE conversation_id = ?1 AND turn = ?2",
+            (conversation_id, turn),
+        )
+
+    def _close(self, conversation_id: str, event: Event) -> None:
+        """Write how it ended on all turns so far, and what that says of the customer's satisfaction."""
+        outcome = Outcome.model_validate({k: event.payload.get(k) for k in Outcome.model_fields})
+        self._connection.execute(
+            "UPDATE brain_decisions SET workflow_outcome = coalesce(?, workflow_outcome),"
+            " user_satisfaction = coalesce(?, user_satisfaction) WHERE conversation_id = ?",
+            (outcome.workflow_outcome, outcome.user_satisfaction, conversation_id),
+        )
+        score = outcome.user_satisfaction
+        if score is None and outcome.workflow_outcome is not None:
+            score = _SCORE[outcome.workflow_outcome]
+        if score is not None:
+            for turn in range((-1 if event.turn is None else event.turn) + 1):
+                self._believe(conversation_id, turn, "user_satisfaction", score, "outcome", event)
+
+    def _draw(self, conversation_id: str, event: Event) -> None:
+        """Draw the evidence that the event carries."""
+        if event.kind == "agent_message" and event.turn is not None:
+            self._believe(conversation_id, event.turn, "proposed_response", event.text, "hindsight", event)
+            if event.action:
+                self._believe(conversation_id, event.turn, "next_step", event.action, "hindsight", event)
+        elif event.kind == "label":
+            for field, value in event.payload["fields"].items():
+                self._believe(conversation_id, event.payload["turn"], field, value, "human", event)
+
+    def _believe(
+        self, conversation_id: str, turn: int, field: str, value: Any, source: str, event: Event
+    ) -> None:
+        self._connection.execute(
+            "INSERT INTO evidence (event_id, conversation_id, turn, field, value, source, author, at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (event.id, conversation_id, turn, field, _dump(value), source, event.payload.get("author"),
+             event.at or now()),
+        )  # fmt: skip
+
+    # What people and programs ask
+
+    def requeue_unsaved(self, newest: int = 256) -> int:
+        """Put turns back into the inbox whose run was killed between its row and its checkpoint; return how many.
+
+        Only the newest decisions can be such; a run without a checkpoint of ours has no run_id.
+        """
+        if not Database(self._connection).table("checkpoints").exists():
+            return 0
+        with self._writing():
+            return self._connection.execute(
+                "UPDATE events SET processed_at = NULL WHERE (conversation_id, message_id) IN ("
+                " SELECT d.conversation_id, d.message_id FROM"
+                "  (SELECT * FROM brain_decisions ORDER BY rowid DESC LIMIT ?) d"
+                " WHERE d.run_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM checkpoints c WHERE c.thread_id = d.thread_id"
+                "  AND json_extract(CAST(c.metadata AS TEXT), '$.run_id') = d.run_id))",
+                (newest,),
+            ).rowcount
+
+    def decision(self, conversation_id: str, turn: int) -> BrainDecision | None:
+        """Return one decision."""
+        row = self._one("SELECT * FROM brain_decisions WHERE conversation_id = ? AND turn = ?", conversation_id, turn)
+        return _decision(row) if row else None
+
+    def decisions(self) -> Iterator[BrainDecision]:
+        """Yield all decisions in the order they were written, without holding the file's lock between pages."""
+        last = 0
+        while rows := self._all(
+            "SELECT rowid, * FROM brain_decisions WHERE rowid > ? ORDER BY rowid LIMIT 500", last
+        ):
+            yield from map(_decision, rows)
+            last = rows[-1]["rowid"]
+
+    def evidence(self, conversation_id: str, turn: int) -> list[dict[str, Any]]:
+        """Return what is known of a turn: field, value, source, author, at; oldest first, corrections included."""
+        rows = self._all(
+            "SELECT field, value, source, author, at FROM evidence WHERE conversation_id = ? AND turn = ? ORDER BY id",
+            conversation_id, turn,
+        )  # fmt: skip
+        return [{**dict(row), "value": json.loads(row["value"])} for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """Count what the gym holds."""
+        return {
+            "decisions": self._count("SELECT count(*) FROM brain_decisions"),
+            "conversations": self._count("SELECT count(*) FROM events WHERE seq = 0"),
+            "backlog": self._count(
+                "SELECT count(*) FROM events WHERE processed_at IS NULL AND kind = 'customer_message'"
+            ),
+        }
+
+    def count_since(self, moment: str | None) -> int:
+        """Count the decisions written after a moment (UTC ISO 8601); all of them for None."""
+        return self._count("SELECT count(*) FROM brain_decisions WHERE created_at > ?", moment or "")
+
+    def count_evidence(self, fields: Iterable[str]) -> int:
+        """Count the turns with evidence for at least one of the fields."""
+        wanted = set(fields)
+        rows = self._all("SELECT fields, turns FROM evidence_sets")
+        return sum(row["turns"] for row in rows if wanted & set(row["fields"].split(",")))
+
+    def tally(self, conversation_ids: Sequence[str]) -> dict[str, int]:
+        """Count what the gym holds of some conversations."""
+        ids = json.dumps(conversation_ids)
+        among = "WHERE conversation_id IN (SELECT value FROM json_each(?))"
+        return {
+            "decisions": self._count(f"SELECT count(*) FROM brain_decisions {among}", ids),
+            "faults": self._count(f"SELECT total(json_array_length(faults)) FROM brain_decisions {among}", ids),
+            "evidence": self._count(f"SELECT count(*) FROM evidence {among}", ids),
+        }
+
+    def recent_latency_ms(self) -> float | None:
+        """Return the mean time of the newest 200 turns, in milliseconds."""
+        row = self._one("SELECT avg(latency_ms) FROM (SELECT latency_ms FROM brain_decisions ORDER BY rowid DESC LIMIT 200)")
+        return row[0] if row else None
+
+    def check(self) -> str:
+        """Return SQLite's own word on the file: `ok`, or what is damaged."""
+        return "; ".join(row[0] for row in self._all("PRAGMA quick_check(5)"))
+
+    # The door
+
+    def _migrate(self) -> None:
+        """Bring the schema up to date, one process at a time."""
+        db = Database(self._connection)
+        known = {migration.name for migration in migrations.pending(db)} | {m.name for m in migrations.applied(db)}
+        if unknown := known - {migration.name for migration in migrations._migrations}:
+            raise GymError(f"{self.path} was made by a newer understudy ({max(unknown)}); upgrade this one to open it")
+        if migrations.pending(db):
+            with _alone(self.path):
+                migrations.apply(db)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the file for one transaction."""
+        with self._lock, self._explained():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn SQLite's and the system's errors into one line that says what to do."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise GymError(f"gym {self.path}: {error}; {_advice(error)}") from error
+
+    def _all(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        with self._lock, self._explained():
+            return self._connection.execute(sql, values).fetchall()
+
+    def _one(self, sql: str, *values: Any) -> sqlite3.Row | None:
+        with self._lock, self._explained():
+            row: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
+            return row
+
+    def _count(self, sql: str, *values: Any) -> int:
+        row = self._one(sql, *values)
+        return int(row[0]) if row else 0
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _touch(path: Path) -> None:
+    """Make the file readable by its owner alone before SQLite opens it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from migrating the same file at the same time."""
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _advice(error: Exception) -> str:
+    text = str(error)
+    if "full" in text or getattr(error, "errno", None) == errno.ENOSPC:
+        return "what was written before is kept; make room and run it again"
+    if "locked" in text or "busy" in text:
+        return "another program holds it; close that one and run it again"
+    if "not a database" in text or "malformed" in text:
+        return "it is not a gym or is damaged; move it away, or set RL_GYM_DB_PATH to another file"
+    if "readonly" in text or isinstance(error, PermissionError):
+        return "it cannot be written; check its owner and mode"
+    return "check RL_GYM_DB_PATH"
+
+
+def _event(row: sqlite3.Row) -> Event:
+    return Event(**{**dict(row), "payload": json.loads(row["payload"] or "{}")})
+
+
+def _line(row: sqlite3.Row) -> Line:
+    line = Line(role=row["role"], text=row["text"])
+    if row["action"]:
+        line["action"] = row["action"]
+    return line
+
+
+def _decision(row: sqlite3.Row) -> BrainDecision:
+    values = {name: row[name] for name in BrainDecision.model_fields}
+    return BrainDecision(**{k: json.loads(v) if k in _JSON and v is not None else v for k, v in values.items()})
+
+
+def _dump(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,151 @@
+"""The gym's schema, told as numbered steps. The comment behind a column is its documentation; SQLite keeps it.
+
+A step that has been released is never edited; a change is a new step. LangGraph's own tables (`checkpoints`, `writes`)
+live in the same file and are made by its saver.
+"""
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("understudy")
+
+
+@migrations()
+def m001_events(db: Database) -> None:
+    """Make the log: history, inbox and the source of all evidence."""
+    _run(
+        db,
+        """
+        CREATE TABLE events (
+            id INTEGER PRIMARY KEY,          -- order of arrival over all conversations
+            conversation_id TEXT NOT NULL,   -- as the host calls it
+            seq INTEGER NOT NULL,            -- order within the conversation, from 0
+            kind TEXT NOT NULL,              -- customer_message, agent_message, outcome, label
+            turn INTEGER,                    -- newest customer message when it arrived (its own number if it is one)
+            message_id TEXT,                 -- as the host calls it; a repeated one is ignored
+            role TEXT,                       -- customer or agent, for messages
+            text TEXT,                       -- the message
+            action TEXT,                     -- what the agent did, as the host names it
+            payload TEXT,                    -- JSON: state and customer of a message, the outcome, the labels
+            profile TEXT NOT NULL,           -- the domain of the conversation
+            at TEXT,                         -- when it happened, UTC ISO 8601; NULL if the recording does not say
+            processed_at TEXT                -- when the shadow graph was done with it; NULL is the inbox
+        )
+        """,
+        "CREATE UNIQUE INDEX events_seq ON events (conversation_id, seq)",
+        "CREATE UNIQUE INDEX events_message ON events (conversation_id, message_id) WHERE message_id IS NOT NULL",
+        "CREATE INDEX events_first ON events (id) WHERE seq = 0",
+        "CREATE INDEX events_inbox ON events (conversation_id, seq) WHERE processed_at IS NULL",
+    )
+
+
+@migrations()
+def m002_decisions(db: Database) -> None:
+    """Make the rows that say what the shadow saw, and the view that joins the conversation to them."""
+    _run(
+        db,
+        """
+        CREATE TABLE brain_decisions (
+            decision_id TEXT PRIMARY KEY,        -- uuid5 of conversation and message: the same turn, the same id
+            conversation_id TEXT NOT NULL,       -- as the host calls it
+            turn INTEGER NOT NULL,               -- number of the customer message, from 0
+            message_id TEXT NOT NULL,            -- of the customer message
+            profile TEXT NOT NULL,               -- the domain whose labels were used
+            created_at TEXT NOT NULL,            -- when the row was first written, UTC ISO 8601
+            user_message TEXT NOT NULL,          -- what the customer said
+            history_upto INTEGER NOT NULL,       -- events with a smaller seq are the history a module saw
+            state_snapshot TEXT,                 -- JSON: what the host said it knew
+            conflict_type TEXT,                  -- the conflict monitor's reading
+            conflict_confidence REAL,            -- 0..1
+            intent TEXT,                         -- the intent predictor's reading
+            next_step TEXT,                      -- what it would do next
+            intent_confidence REAL,              -- 0..1
+            quality_score REAL,                  -- the quality evaluator's score of the handling, 0..1
+            user_satisfaction_predicted REAL,    -- 0..1
+            proposed_response TEXT,              -- what the shadow would have answered; never sent
+            tone TEXT,                           -- of that answer
+            response_confidence REAL,            -- 0..1
+            readings TEXT NOT NULL,              -- JSON: module -> all output fields, version, model, tokens, ms
+            faults TEXT NOT NULL,                -- JSON: step, kind, message of every module that could not answer
+            versions TEXT NOT NULL,              -- JSON: module -> version
+            models TEXT NOT NULL,                -- JSON: module -> model that answered
+            tokens_in INTEGER NOT NULL,          -- all modules together
+            tokens_out INTEGER NOT NULL,         -- all modules together
+            latency_ms REAL NOT NULL,            -- from the first reader's start to the row
+            engine TEXT NOT NULL,                -- embedded or ollama
+            brain_mode TEXT NOT NULL,            -- shadow
+            thread_id TEXT,                      -- LangGraph's thread: its checkpoint has the same
+            run_id TEXT,                         -- and this run_id in its metadata
+            response_sent TEXT,                  -- filled later: what the agent answered
+            action_taken TEXT,                   -- filled later: what the agent did
+            user_response TEXT,                  -- filled later: what the customer said next
+            workflow_outcome TEXT,               -- filled later: success, failure, abandoned
+            user_satisfaction REAL               -- filled later: 0..1
+        )
+        """,
+        "CREATE UNIQUE INDEX brain_decisions_turn ON brain_decisions (conversation_id, turn)",
+        "CREATE INDEX brain_decisions_created ON brain_decisions (created_at)",
+        """
+        CREATE VIEW decisions_full AS
+        SELECT d.*,
+            (SELECT json_group_array(json_object('role', role, 'text', text, 'action', action))
+             FROM (SELECT role, text, action FROM events e
+                   WHERE e.conversation_id = d.conversation_id AND e.seq < d.history_upto AND role IS NOT NULL
+                   ORDER BY seq)) AS conversation_history  -- JSON: the messages before this turn
+        FROM brain_decisions d
+        """,
+    )
+
+
+@migrations()
+def m003_evidence(db: Database) -> None:
+    """Make the table of what turned out to be true; rows are only ever added."""
+    _run(
+        db,
+        """
+        CREATE TABLE evidence (
+            id INTEGER PRIMARY KEY,
+            event_id INTEGER NOT NULL,           -- the event it was drawn from
+            conversation_id TEXT NOT NULL,
+            turn INTEGER NOT NULL,               -- the turn it is true of
+            field TEXT NOT NULL,                 -- an output field of a module
+            value TEXT NOT NULL,                 -- JSON
+            source TEXT NOT NULL,                -- human, outcome, hindsight, teacher
+            author TEXT,                         -- who said so
+            at TEXT NOT NULL                     -- when, UTC ISO 8601
+        )
+        """,
+        "CREATE UNIQUE INDEX evidence_key ON evidence (conversation_id, turn, field, event_id)",
+        """
+        CREATE TABLE evidence_sets (             -- kept by the triggers below, so that counting costs nothing
+            fields TEXT PRIMARY KEY,             -- a set of output fields, sorted, with commas
+            turns INTEGER NOT NULL               -- how many turns have evidence for exactly these
+        )
+        """,
+        _count_sets("counted_in", "INSERT", "NEW", "-", "+"),
+        _count_sets("counted_out", "DELETE", "OLD", "+", "-"),
+    )
+
+
+def _count_sets(name: str, event: str, row: str, without: str, including: str) -> str:
+    """Return the trigger that moves a turn from one set of fields to another when a field gains or loses evidence."""
+    turn = f"conversation_id = {row}.conversation_id AND turn = {row}.turn"
+    rest = f"SELECT DISTINCT field FROM evidence WHERE {turn} AND field <> {row}.field"
+
+    def move(fields: str, sign: str) -> str:
+        joined = f"SELECT group_concat(field) FROM (SELECT field FROM ({fields}) ORDER BY field)"
+        return (
+            f"INSERT INTO evidence_sets SELECT fields, {sign}1 FROM (SELECT ({joined}) AS fields)"
+            f" WHERE fields IS NOT NULL ON CONFLICT (fields) DO UPDATE SET turns = turns {sign} 1;"
+        )
+
+    return (
+        f"CREATE TRIGGER evidence_{name} AFTER {event} ON evidence WHEN NOT EXISTS (SELECT 1 FROM evidence"
+        f" WHERE {turn} AND field = {row}.field AND id <> {row}.id)"
+        f" BEGIN {move(rest, without)} {move(f'{rest} UNION SELECT {row}.field', including)} END"
+    )
+
+
+def _run(db: Database, *statements: str) -> None:
+    for statement in statements:
+        db.execute(statement)

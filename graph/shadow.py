@@ -1,0 +1,62 @@
+"""The shadow graph: what the understudy sees in a turn, written down and never sent.
+
+START -> load -> { conflict, intent, quality, goals } -> response -> record -> END      a customer message
+             \\-> record -> END                                                          a reply, an outcome, a label
+             \\-> END                                                                    nothing new
+
+`record` goes back to `load` while more turns of the conversation wait. A module that fails leaves a fault, and the turn
+goes on without it.
+"""
+
+from typing import Any
+
+from dspy.utils.exceptions import is_retryable_lm_error
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import RetryPolicy
+
+from understudy.checkpoints.saver import OneCheckpointGraph, save_once
+from understudy.nodes.faculty import note_fault, note_response_fault
+from understudy.nodes.load import load, load_baselines, next_steps
+from understudy.nodes.modules import PROPOSER, READERS
+from understudy.nodes.record import record, what_waits
+from understudy.settings import current_settings
+from understudy.state import Context, ShadowInput, ShadowOutput, ShadowState
+
+RETRY = RetryPolicy(max_attempts=2, initial_interval=0.5, retry_on=is_retryable_lm_error)
+
+
+def build(use_optimized: bool = True) -> StateGraph[ShadowState, Context, ShadowInput, ShadowOutput]:
+    """Draw the graph anew; a module may take OLLAMA_TIMEOUT twice, once for each try."""
+    graph = StateGraph(ShadowState, context_schema=Context, input_schema=ShadowInput, output_schema=ShadowOutput)
+    reading = {"retry_policy": RETRY, "timeout": current_settings().ollama_timeout}
+    proposer, propose = PROPOSER
+    readers = [faculty.name for faculty in READERS]
+
+    graph.add_node("load", load if use_optimized else load_baselines)
+    for faculty, node in READERS.items():
+        graph.add_node(faculty.name, node, error_handler=note_fault, destinations=(proposer.name,), **reading)
+        graph.add_edge(faculty.name, proposer.name)
+    graph.add_node(proposer.name, propose, error_handler=note_response_fault, destinations=("record",), **reading)
+    graph.add_node("record", record)
+
+    graph.add_edge(START, "load")
+    graph.add_conditional_edges("load", next_steps, [*readers, "record", END])
+    graph.add_edge(proposer.name, "record")
+    graph.add_conditional_edges("record", what_waits, ["load", END])
+    return graph
+
+
+def create_shadow_workflow(
+    use_optimized: bool = True, *, checkpointer: BaseCheckpointSaver[Any] | None = None
+) -> OneCheckpointGraph:
+    """Return the shadow graph, ready to be invoked with `ainvoke`.
+
+    Args:
+        use_optimized: False runs the hand-written baselines, v0.0, whatever has been published.
+        checkpointer: where LangGraph's checkpoints go; `open_checkpointer()` puts them into the gym.
+    """
+    return save_once(build(use_optimized).compile(checkpointer=checkpointer, name="shadow"))
+
+
+graph = create_shadow_workflow()

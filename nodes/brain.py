@@ -1,0 +1,95 @@
+"""What the nodes of one process work with: settings, gym, model, programs; each is opened once."""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import dspy
+
+from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.versioning import ModuleVersioning
+from understudy.lm.roles import get_student_lm
+from understudy.profile import Profile, load_profile, registered_profile
+from understudy.settings import Settings, current_settings
+from understudy.state import Context
+
+if TYPE_CHECKING:
+    from understudy.nodes.faculty import Faculty
+
+
+class Brain:
+    """The settings of a run and all that follows from them.
+
+    Raises:
+        SettingsError: a model that the settings name cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.student = get_student_lm(settings)
+        self.versioning = ModuleVersioning(settings.optimized_modules_dir)
+        self._programs: dict[tuple[str, str, str], dspy.Module] = {}
+        self._opening = Lock()
+
+    @cached_property
+    def _gym(self) -> Gym:
+        return Gym(self.settings.rl_gym_db_path)
+
+    @property
+    def gym(self) -> Gym | None:
+        """The gym, or None when RL_GYM_ENABLED is false.
+
+        Raises:
+            GymError: the file cannot be used.
+        """
+        if not self.settings.rl_gym_enabled:
+            return None
+        with self._opening:
+            return self._gym
+
+    def profile(self, name: str | None) -> Profile:
+        """Return the profile that a conversation names, else the one of BRAIN_PROFILE.
+
+        Raises:
+            ProfileError: there is none of that name.
+        """
+        own = self.settings.brain_profile
+        return registered_profile(name, own) if name else load_profile(own)
+
+    def program(self, faculty: "Faculty", profile: str, version: str) -> dspy.Module:
+        """Return a module in one version, loaded once.
+
+        Raises:
+            VersionError: there is no such version, or its file is damaged.
+        """
+        key = (faculty.name, profile, version)
+        if key not in self._programs:
+            baseline = faculty.program(self.profile(profile))
+            self._programs[key] = self.versioning.load_into(baseline, profile, faculty.name, version)
+        return self._programs[key]
+
+    def version(self, faculty: "Faculty", profile: str, context: Context) -> str:
+        """Return the version of a module that a run starting now uses."""
+        if chosen := context.versions.get(faculty.name):
+            return chosen
+        if not (context.use_optimized and self.settings.use_optimized_modules):
+            return "v0.0"
+        return self.versioning.latest(profile, faculty.name)
+
+
+@dataclass(frozen=True)
+class WithBrain(Context):
+    """The context of a caller in this process that brings its own settings; it cannot be posted from outside."""
+
+    brain: Brain | None = None
+
+
+def brain_of(context: Context | None) -> Brain:
+    """Return the brain that a run works with: the caller's, else this process's own."""
+    return (context.brain if isinstance(context, WithBrain) else None) or _own_brain()
+
+
+@cache
+def _own_brain() -> Brain:
+    return Brain(current_settings())

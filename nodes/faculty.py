@@ -1,0 +1,113 @@
+"""What the five modules share: how a signature gets its labels, how a program answers a turn, how a turn becomes an example."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import dspy
+from langgraph.errors import NodeError
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+from pydantic import Field
+
+from understudy.lm.adapter import AnswerAdapter
+from understudy.nodes.brain import brain_of
+from understudy.profile import Profile
+from understudy.state import BrainDecision, Context, Fault, Line, Reading, ShadowState
+
+Score = Annotated[float, Field(ge=0, le=1)]
+Update = dict[str, Any]
+Metric = Callable[..., dspy.Prediction]
+
+
+@dataclass(frozen=True)
+class Faculty:
+    """One thing the brain can do: its signature for a profile, what it is shown of a turn, and how it is scored.
+
+    `main_fields` are the outputs without evidence for which an example is worth nothing.
+    """
+
+    name: str
+    signature: Callable[[Profile], type[dspy.Signature]]
+    inputs: Callable[[Mapping[str, Any]], dict[str, Any]]
+    metric: Metric
+    main_fields: tuple[str, ...]
+
+    def program(self, profile: Profile) -> dspy.Module:
+        """Return the hand-written baseline, v0.0."""
+        return dspy.Predict(self.signature(profile))
+
+    def example(
+        self, decision: BrainDecision, history: Sequence[Line], evidence: Mapping[str, Any]
+    ) -> dspy.Example | None:
+        """Return the turn as an example: what the module was shown, and what turned out to be true.
+
+        None when no main field has evidence. `history` holds the messages before the turn.
+        """
+        if not any(name in evidence for name in self.main_fields):
+            return None
+        turn = {
+            "history": list(history),
+            "message": decision.user_message,
+            "state": decision.state_snapshot,
+            "readings": decision.readings,
+        }
+        inputs = self.inputs(turn)
+        return dspy.Example(**inputs, **evidence).with_inputs(*inputs)
+
+
+def with_labels(signature: type[dspy.Signature], labels: Mapping[str, str], *fields: str) -> type[dspy.Signature]:
+    """Close fields of a signature: each takes one of the labels (a list: several), told with their meanings.
+
+    Without labels the fields stay free text.
+    """
+    if not labels:
+        return signature
+    closed = Literal[tuple(labels)]  # type: ignore[valid-type]
+    meanings = "\n".join(f"- {label}: {meaning}" if meaning else f"- {label}" for label, meaning in labels.items())
+    for name in fields:
+        is_list = signature.output_fields[name].annotation == list[str]
+        signature = signature.with_updated_fields(name, type_=list[closed] if is_list else closed, desc=meanings)
+    return signature
+
+
+async def read(faculty: Faculty, state: ShadowState, runtime: Runtime[Context]) -> Update:
+    """Let a module say what it sees in the turn, in the version that `load` fixed."""
+    brain = brain_of(runtime.context)
+    version = state["versions"][faculty.name]
+    program = brain.program(faculty, state["profile"], version)
+    adapter, started = AnswerAdapter(), time.perf_counter()
+    with dspy.context(lm=brain.student, adapter=adapter, disable_history=True, trace=None, callbacks=[]):
+        answer = await program.acall(**faculty.inputs(state))
+    reading = Reading(
+        fields=answer.toDict(),
+        version=version,
+        model=brain.student.model,
+        tokens_in=adapter.tokens_in,
+        tokens_out=adapter.tokens_out,
+        ms=round((time.perf_counter() - started) * 1000, 3),
+    )
+    return {"readings": {faculty.name: reading.model_dump()}}
+
+
+def note_fault(state: ShadowState, error: NodeError) -> Command[Any]:
+    """Leave a fault instead of a reading; the turn goes on at `response`."""
+    return _fault(error, goto="response")
+
+
+def note_response_fault(state: ShadowState, error: NodeError) -> Command[Any]:
+    """Leave a fault instead of a response; the turn goes on at `record`."""
+    return _fault(error, goto="record")
+
+
+def _fault(error: NodeError, goto: str) -> Command[Any]:
+    cause = error.error
+    fault = Fault(step=error.node, kind=type(cause).__name__, message=str(cause)[:2000])
+    return Command(update={"faults": [fault.model_dump()]}, goto=goto)
+
+
+def answered(turn: Mapping[str, Any], name: str, *fields: str) -> dict[str, Any] | None:
+    """Return those fields of what another module said of the turn, or None when it has not answered."""
+    reading = (turn.get("readings") or {}).get(name)
+    return {field: reading["fields"].get(field) for field in fields} if reading else None

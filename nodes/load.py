@@ -1,0 +1,200 @@
+"""Look at what is new in a conversation, and fix what the turn is read with."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated, Any
+from uuid import uuid4
+
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import Runtime
+from langgraph.types import Overwrite
+from pydantic import BaseModel, Field, ValidationError
+
+from understudy.checkpoints.gym import Gym
+from understudy.nodes.brain import Brain, brain_of
+from understudy.nodes.faculty import Update
+from understudy.nodes.modules import MODULES, READERS
+from understudy.state import (
+    Context,
+    Event,
+    InputError,
+    Label,
+    Line,
+    Outcome,
+    ShadowState,
+    clean_json,
+    clean_text,
+)
+
+KEPT_MESSAGES = 8
+"""Newest messages that a checkpoint holds, so that its size does not grow with the conversation; the log holds all."""
+
+_NOTHING_NEW: Update = {"turn": None, "last_seq": None, "decision_id": None}
+
+
+class Posted(BaseModel):
+    """The shape of what is posted beside the messages."""
+
+    conversation_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    state: dict[str, Any] | None = None
+    customer: dict[str, Any] | None = None
+    outcome: Outcome | None = None
+    label: Label | None = None
+    upto: int | None = None
+
+
+def load(state: ShadowState, runtime: Runtime[Context], config: RunnableConfig) -> Update:
+    """Write what was posted to the log, and return the oldest turn that waits there, or a turn of None.
+
+    Raises:
+        InputError: what was posted does not have its shape; the message names the field.
+    """
+    brain, context = brain_of(runtime.context), runtime.context or Context()
+    posted = _check(state)
+    conversation_id = posted.conversation_id or config.get("configurable", {}).get("thread_id")
+    if not conversation_id:
+        raise InputError("conversation_id: must be given when the run has no thread")
+    base = {
+        "conversation_id": clean_text(str(conversation_id)),
+        "readings": Overwrite({}),
+        "faults": Overwrite([]),
+        "started": time.perf_counter(),
+        "waiting": False,
+    }
+    if brain.gym is None:
+        return {**base, **_newest_of(state, brain, context)}
+    return {**base, **_oldest_waiting(brain.gym, base["conversation_id"], posted, state, brain, context)}
+
+
+def load_baselines(state: ShadowState, runtime: Runtime[Context], config: RunnableConfig) -> Update:
+    """Do as `load` does, with every module at v0.0."""
+    context = replace(runtime.context or Context(), use_optimized=False)
+    return load(state, runtime.override(context=context), config)
+
+
+def next_steps(state: ShadowState) -> list[str] | str:
+    """Route: a customer message to the readers, anything else that is new to `record`."""
+    if state.get("turn") is not None:
+        return [faculty.name for faculty in READERS]
+    return "record" if state.get("last_seq") is not None else "__end__"
+
+
+def _oldest_waiting(
+    gym: Gym, conversation_id: str, posted: Posted, state: ShadowState, brain: Brain, context: Context
+) -> Update:
+    """Log what was posted, and describe the turn that has waited longest."""
+    known = gym.profile_of(conversation_id)
+    profile = brain.profile(known or context.profile)
+    if new := list(_events(state, posted, known_ids=gym.known_ids(conversation_id, _ids(state)))):
+        if posted.label and not any(e.kind == "customer_message" for e in new):
+            _check_turn(gym, conversation_id, posted.label.turn)
+        gym.append(conversation_id, new, profile.name)
+    events = gym.pending(conversation_id, posted.upto)
+    if not events:
+        return _NOTHING_NEW
+    last_seq = events[-1].seq
+    update: Update = {
+        "profile": profile.name,
+        "last_seq": last_seq,
+        "turn": None,
+        "decision_id": None,
+        "messages": Overwrite([_message(e) for e in gym.messages(conversation_id, last_seq, KEPT_MESSAGES)]),
+    }
+    customer = next((event for event in events if event.kind == "customer_message"), None)
+    if customer is not None:
+        update |= {
+            "turn": customer.turn,
+            "message": customer.text or "",
+            "message_id": customer.message_id,
+            "seq": customer.seq,
+            "state": customer.payload.get("state"),
+            "history": gym.history(conversation_id, customer.seq, brain.settings.brain_history_messages),
+            "versions": _versions(brain, profile.name, context),
+        }
+        if who := customer.payload.get("customer"):
+            update["customer"] = who
+    return update
+
+
+def _newest_of(state: ShadowState, brain: Brain, context: Context) -> Update:
+    """Describe the newest customer message of the posted ones; there is no log to look into."""
+    lines = [(m.id, _as_line(m)) for m in state.get("messages") or [] if isinstance(m, (HumanMessage, AIMessage))]
+    newest = next((i for i in range(len(lines) - 1, -1, -1) if lines[i][1]["role"] == "customer"), None)
+    if newest is None:
+        return _NOTHING_NEW
+    before = [line for _, line in lines[:newest]]
+    limit = brain.settings.brain_history_messages
+    profile = brain.profile(context.profile)
+    return {
+        "profile": profile.name,
+        "last_seq": newest,
+        "turn": sum(line["role"] == "customer" for line in before),
+        "decision_id": None,
+        "message": lines[newest][1]["text"],
+        "message_id": str(lines[newest][0]),
+        "state": state.get("state"),
+        "history": before[:1] + before[1:][-limit:],
+        "versions": _versions(brain, profile.name, context),
+    }
+
+
+def _versions(brain: Brain, profile: str, context: Context) -> dict[str, str]:
+    return {name: brain.version(faculty, profile, context) for name, faculty in MODULES.items()}
+
+
+def _check(state: ShadowState) -> Posted:
+    try:
+        posted = Posted.model_validate({k: state.get(k) for k in Posted.model_fields})
+        for name in ("state", "customer", "label"):
+            clean_json(state.get(name))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{where}: {first['msg']}; got {str(first['input'])[:100]!r}") from None
+    return posted
+
+
+def _check_turn(gym: Gym, conversation_id: str, turn: int) -> None:
+    if not gym.has_turn(conversation_id, turn):
+        raise InputError(f"label.turn: conversation {conversation_id!r} has no turn {turn}")
+
+
+def _events(state: ShadowState, posted: Posted, known_ids: set[str]) -> Iterable[Event]:
+    """Yield what was posted as events; a message that the log has is none."""
+    new = [m for m in state.get("messages") or [] if isinstance(m, (HumanMessage, AIMessage)) and m.id not in known_ids]
+    newest = next((m for m in reversed(new) if isinstance(m, HumanMessage)), None)
+    said = {"state": clean_json(posted.state), "customer": clean_json(posted.customer)}
+    for message in new:
+        line = _as_line(message)
+        yield Event(
+            kind="customer_message" if line["role"] == "customer" else "agent_message",
+            text=line["text"],
+            action=line.get("action"),
+            message_id=message.id or str(uuid4()),
+            payload={k: v for k, v in said.items() if v is not None} if message is newest else {},
+        )
+    if posted.label:
+        yield Event(kind="label", payload=clean_json(posted.label.model_dump(exclude_none=True)))
+    if posted.outcome:
+        yield Event(kind="outcome", payload=posted.outcome.model_dump(exclude_none=True))
+
+
+def _ids(state: ShadowState) -> list[str]:
+    return [message.id for message in state.get("messages") or [] if message.id]
+
+
+def _as_line(message: BaseMessage) -> Line:
+    line = Line(role="customer" if isinstance(message, HumanMessage) else "agent", text=clean_text(str(message.text)))
+    if action := message.additional_kwargs.get("action"):
+        line["action"] = clean_text(str(action))[:100]
+    return line
+
+
+def _message(event: Event) -> AnyMessage:
+    if event.kind == "customer_message":
+        return HumanMessage(event.text or "", id=event.message_id)
+    return AIMessage(
+        event.text or "", id=event.message_id, additional_kwargs={"action": event.action} if event.action else {}
+    )

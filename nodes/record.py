@@ -1,0 +1,92 @@
+"""Write down what the turn showed: one decision row, and what the turn says of earlier ones."""
+
+import time
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import Runtime
+
+from understudy.checkpoints.gym import Gym, now
+from understudy.nodes.brain import Brain, brain_of
+from understudy.nodes.faculty import Update
+from understudy.state import BrainDecision, Context, ShadowState
+
+COLUMNS = {
+    "conflict": {"conflict_type": "conflict_type", "confidence": "conflict_confidence"},
+    "intent": {"intent": "intent", "next_step": "next_step", "confidence": "intent_confidence"},
+    "quality": {"quality_score": "quality_score", "user_satisfaction": "user_satisfaction_predicted"},
+    "response": {"proposed_response": "proposed_response", "tone": "tone", "confidence": "response_confidence"},
+}
+"""Which field of which module has a column of its own; `readings` holds all of them."""
+
+
+def record(state: ShadowState, runtime: Runtime[Context], config: RunnableConfig) -> Update:
+    """Write the decision and take the turn off the inbox, in one transaction."""
+    brain = brain_of(runtime.context)
+    if brain.gym is None:
+        return {}
+    return _write(brain.gym, brain, state, config)
+
+
+def what_waits(state: ShadowState) -> str:
+    """Route: back to `load` while more turns of the conversation wait."""
+    return "load" if state.get("waiting") else "__end__"
+
+
+def _write(gym: Gym, brain: Brain, state: ShadowState, config: RunnableConfig) -> Update:
+    conversation_id = state["conversation_id"]
+    decision = _decision(state, brain, config) if state.get("turn") is not None else None
+    gym.record(decision, conversation_id, gym.pending(conversation_id, state["last_seq"]))
+    return {
+        "decision_id": decision.decision_id if decision else None,
+        "waiting": bool(gym.pending(conversation_id, state.get("upto"))),
+    }
+
+
+def _decision(state: ShadowState, brain: Brain, config: RunnableConfig) -> BrainDecision:
+    """Make the row of the turn."""
+    readings = state["readings"]
+    columns: dict[str, Any] = {
+        column: readings[module]["fields"].get(field)
+        for module, fields in COLUMNS.items()
+        if module in readings
+        for field, column in fields.items()
+    }
+    return BrainDecision(
+        decision_id=decision_id(state["conversation_id"], state["message_id"]),
+        conversation_id=state["conversation_id"],
+        turn=state["turn"] or 0,
+        message_id=state["message_id"],
+        profile=state["profile"],
+        created_at=now(),
+        user_message=state["message"],
+        history_upto=state["seq"],
+        state_snapshot=state.get("state"),
+        readings=readings,
+        faults=sorted(state["faults"], key=lambda fault: str(fault["step"])),
+        versions=state["versions"],
+        models={name: reading["model"] for name, reading in readings.items()},
+        tokens_in=sum(reading["tokens_in"] for reading in readings.values()),
+        tokens_out=sum(reading["tokens_out"] for reading in readings.values()),
+        latency_ms=round((time.perf_counter() - state["started"]) * 1000, 3),
+        engine=brain.settings.lm_provider,
+        brain_mode=brain.settings.brain_mode,
+        **_checkpoint(config),
+        **columns,
+    )
+
+
+def decision_id(conversation_id: str, message_id: str) -> str:
+    """Return the same id for the same message of the same conversation, however often it is read."""
+    return str(uuid5(NAMESPACE_URL, f"understudy:{conversation_id}\n{message_id}"))
+
+
+def _checkpoint(config: RunnableConfig) -> dict[str, str | None]:
+    """Say where the run's checkpoint is; a run inside a host's graph has none in the gym."""
+    where = config.get("configurable", {})
+    nested = "|" in str(where.get("checkpoint_ns", ""))
+    thread, run = where.get("thread_id"), config.get("metadata", {}).get("run_id")
+    if nested or not thread or not run:
+        return {"thread_id": None, "run_id": None}
+    return {"thread_id": str(thread), "run_id": str(run)}

@@ -1,0 +1,111 @@
+"""The response proposer: what would the understudy have answered? It is written down and never sent."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import dspy
+from langgraph.runtime import Runtime
+from pydantic import Field
+
+from understudy.nodes.faculty import Faculty, Score, Update, answered, read, with_labels
+from understudy.nodes.scoring import Component, content, honest, similarity, verdict, words
+from understudy.profile import Profile
+from understudy.state import Context, ShadowState
+
+GOOD_ENOUGH = 0.7
+"""Similarity to a reply that worked from which on nothing more is gained: other words may be as good."""
+
+Reply = Annotated[str, Field(max_length=4000)]
+
+
+class ProposeResponse(dspy.Signature):
+    """Write the reply that a good agent would send now: short, kind, true, and one step further.
+
+    Do what the predicted next step says. Ask for one missing thing at a time. Promise nothing that the conversation does
+    not hold. Be empathetic when the conflict is frustration, firm when it is bargaining, otherwise friendly.
+    """
+
+    history: list[dict[str, str]] = dspy.InputField(desc="the conversation before the message, oldest first")
+    state: dict[str, Any] = dspy.InputField(desc="what the chat application knows")
+    message: str = dspy.InputField(desc="the customer's new message")
+    conflict: dict[str, Any] | None = dspy.InputField(desc="what the conflict monitor saw")
+    intent: dict[str, Any] | None = dspy.InputField(desc="what the intent predictor saw")
+    sub_goals: list[str] = dspy.InputField(desc="what the customer wants to reach")
+    proposed_response: Reply = dspy.OutputField(desc="the reply, ready to send")
+    tone: str = dspy.OutputField()
+    confidence: Score = dspy.OutputField(desc="how sure the reply is a good one")
+    reasoning: str = dspy.OutputField(desc="why this reply, in one sentence")
+
+
+def signature(profile: Profile) -> type[dspy.Signature]:
+    """Return the signature with the profile's tones."""
+    return with_labels(ProposeResponse, dict.fromkeys(profile.tones, ""), "tone")
+
+
+def inputs(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the module is shown of a turn; a reader that has a fault is None."""
+    goals = answered(turn, "goals", "sub_goals")
+    return {
+        "history": turn["history"],
+        "state": turn["state"] or {},
+        "message": turn["message"],
+        "conflict": answered(turn, "conflict", "conflict_type", "confidence"),
+        "intent": answered(turn, "intent", "intent", "next_step", "confidence"),
+        "sub_goals": (goals or {}).get("sub_goals") or [],
+    }
+
+
+def response_metric(
+    gold: dspy.Example, pred: dspy.Prediction, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
+) -> dspy.Prediction:
+    """Score a reply: satisfaction 0.4, appropriateness 0.3, confidence 0.2, coverage 0.1; `dspy.Prediction(score, feedback)`.
+
+    `gold.good_replies` are replies that worked in the same state (intent and next step), the one that was sent among them
+    if the conversation did not fail; `gold.missing` are words for the data that are still missing.
+    """
+    reply = str(pred.get("proposed_response") or "")
+    good = gold.get("good_replies") or []
+    best = max(good, key=lambda other: similarity(reply, other), default=None)
+    closeness = None if best is None else min(1.0, similarity(reply, best) / GOOD_ENOUGH)
+    return verdict(
+        [
+            ("satisfaction", 0.4, closeness, f"a reply that worked here: {best!r}"),
+            _appropriateness(reply, str(gold.get("message") or "")),
+            honest(0.2, pred.get("confidence"), closeness),
+            _coverage(reply, gold.get("missing") or []),
+        ]
+    )
+
+
+def _appropriateness(reply: str, message: str) -> Component:
+    """Score the form of a reply: 3 to 80 words, not the customer's own words, nothing said over and over."""
+    said = words(reply)
+    faults = [
+        text
+        for wrong, text in [
+            (len(said) < 3, "it is too short to be a reply"),
+            (len(said) > 80, "it is too long for a chat"),
+            (bool(said) and len(set(said)) < 0.5 * len(said), "it repeats itself"),
+            (len(said) > 2 and similarity(reply, message) > 0.8, "it only gives the customer's words back"),
+            ("_" in reply, "it holds a label instead of words"),
+        ]
+        if wrong
+    ]
+    score = 0.0 if len(said) < 3 else max(0.0, 1 - 0.5 * len(faults))
+    return ("appropriateness", 0.3, score, "; ".join(faults) + "." if faults else "it reads like a reply.")
+
+
+def _coverage(reply: str, missing: list[str]) -> Component:
+    """Score whether a question asks for something that is still missing."""
+    if not missing:
+        return ("coverage", 0.1, None, "")
+    asked = "?" in reply and any(set(content(name)) & set(content(reply)) for name in missing)
+    return ("coverage", 0.1, float(asked), f"still missing: {', '.join(missing)}.")
+
+
+RESPONSE = Faculty("response", signature, inputs, response_metric, ("proposed_response",))
+
+
+async def propose_response(state: ShadowState, runtime: Runtime[Context]) -> Update:
+    """Write down what the understudy would have answered."""
+    return await read(RESPONSE, state, runtime)

@@ -1,0 +1,235 @@
+"""Read recorded conversations: JSON lines, one conversation a line (DESIGN: the replay format).
+
+    {"conversation_id": "c1", "profile": "default", "customer": {"name": "Ines"},
+     "messages": [{"role": "customer", "text": "...", "at": "2026-11-23T10:00:00Z", "labels": {"intent": "booking"}},
+                  {"role": "agent", "text": "...", "action": "ask_time"}],
+     "outcome": {"workflow_outcome": "success", "user_satisfaction": 0.9}}
+
+Only `conversation_id` and `messages` with `role` and `text` must be there.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+
+from understudy.nodes.modules import MODULES
+from understudy.profile import Profile, ProfileError, registered_profile
+from understudy.state import Event, InputError, Outcome, Role, clean_json, clean_text
+
+MAX_LINE = 64 * 1024 * 1024
+"""Bytes of one line that are read; a longer one is skipped."""
+
+MAX_LISTED = 20
+"""Wrong lines of one file that are told one by one."""
+
+
+def _moment(value: Any) -> Any:
+    """Return a time in UTC, ISO 8601; a time without a zone is UTC."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError('must be a time such as "2026-11-23T10:00:00Z"')
+    try:
+        moment = datetime.fromisoformat(value)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError('must be a time such as "2026-11-23T10:00:00Z"') from None
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+Cleaned = Annotated[str, BeforeValidator(lambda value: clean_text(value) if isinstance(value, str) else value)]
+
+
+class RecordedMessage(BaseModel):
+    """One message of a recording."""
+
+    role: Role
+    text: Cleaned
+    at: Annotated[str | None, BeforeValidator(_moment)] = None
+    action: Annotated[Cleaned, Field(min_length=1, max_length=100)] | None = None
+    labels: dict[str, Any] | None = None
+
+
+class Recording(BaseModel):
+    """One recorded conversation."""
+
+    conversation_id: Annotated[Cleaned, Field(min_length=1, max_length=200)]
+    profile: str | None = None
+    customer: dict[str, Any] | None = None
+    messages: Annotated[list[RecordedMessage], Field(min_length=1)]
+    outcome: Outcome | None = None
+
+    @property
+    def turns(self) -> int:
+        """How many customer messages it has."""
+        return sum(message.role == "customer" for message in self.messages)
+
+    @property
+    def digest(self) -> str:
+        """What tells this content from another."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]
+
+    def events(self) -> Iterator[Event]:
+        """Yield what happened, in order; the end of the recording closes the conversation."""
+        turn = -1
+        first: dict[str, Any] = {"digest": self.digest}
+        if self.customer is not None:
+            first["customer"] = self.customer
+        for index, message in enumerate(self.messages):
+            turn += message.role == "customer"
+            yield Event(
+                kind="customer_message" if message.role == "customer" else "agent_message",
+                text=message.text,
+                action=message.action,
+                message_id=f"m{index}",
+                at=message.at,
+                payload=first if index == 0 else {},
+            )
+            if message.labels:
+                yield Event(kind="label", at=message.at, payload={"turn": turn, "fields": message.labels})
+        ending = self.outcome.model_dump(exclude_none=True) if self.outcome else {}
+        yield Event(kind="outcome", at=self.messages[-1].at, payload=ending)
+
+
+@dataclass
+class Lines:
+    """The recordings of some files; what is wrong with the others is kept in `errors`, one line each.
+
+    Iterating reads line by line and never stops at a bad one.
+    """
+
+    paths: list[Path]
+    own_profile: str
+    skipped: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[tuple[str, Recording]]:
+        """Yield where a recording stands (`file:line`) and the recording."""
+        for path in self.paths:
+            listed = len(self.errors)
+            try:
+                with path.open("rb") as file:
+                    yield from self._read(path, file)
+            except OSError as error:
+                self.refuse(f"{path}: cannot be read: {error.strerror}")
+            if (more := len(self.errors) - listed - MAX_LISTED) > 0:
+                self.errors[listed + MAX_LISTED :] = [f"{path}: {more} more lines are wrong"]
+
+    def refuse(self, message: str) -> None:
+        """Count a line as skipped and keep the reason."""
+        self.skipped += 1
+        self.errors.append(message)
+
+    def _read(self, path: Path, file: Any) -> Iterator[tuple[str, Recording]]:
+        number = 0
+        while raw := file.readline(MAX_LINE + 1):
+            number += 1
+            where = f"{path}:{number}"
+            if number == 1 and b"\x00" in raw[:4096]:
+                self.refuse(f"{where}: not a text file; a line holds one conversation as JSON")
+                return
+            if len(raw) > MAX_LINE:
+                while raw and not raw.endswith(b"\n"):
+                    raw = file.readline(MAX_LINE)
+                self.refuse(f"{where}: longer than {MAX_LINE // 1024 // 1024} MiB; split the conversation")
+            elif raw.strip():
+                try:
+                    yield where, parse(raw, self.own_profile)
+                except (InputError, ProfileError) as error:
+                    self.refuse(f"{where}: {str(error).splitlines()[0]}")
+
+
+def parse(raw: bytes, own_profile: str) -> Recording:
+    """Read one line.
+
+    Raises:
+        InputError: it does not have the format; the message names the field and what is allowed.
+        ProfileError: its profile is unknown.
+    """
+    try:
+        table = json.loads(raw.decode("utf-8").removeprefix("\ufeff"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON: {error.msg} at character {error.pos}") from None
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"not JSON that can be read: {error}") from None
+    if not isinstance(table, dict):
+        raise InputError(f"must be a JSON object, is {type(table).__name__}")
+    try:
+        recording = Recording.model_validate(table)
+    except ValidationError as error:
+        raise InputError(_first(error)) from None
+    if not recording.turns:
+        raise InputError("messages: there is no customer message")
+    profile = registered_profile(recording.profile, own_profile) if recording.profile else _own(own_profile)
+    return recording.model_copy(
+        update={
+            "profile": profile.name,
+            "customer": clean_json(recording.customer),
+            "messages": [_checked(i, message, profile) for i, message in enumerate(recording.messages)],
+        }
+    )
+
+
+def check_labels(labels: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    """Return labels as evidence keeps them.
+
+    Raises:
+        InputError: a field is none that a module answers, or a value is none that it could answer.
+    """
+    types = _label_types(profile)
+    kept: dict[str, Any] = {}
+    for name, value in labels.items():
+        if name not in types:
+            raise InputError(f"labels.{name[:60]}: no module has such a field; there are {', '.join(sorted(types))}")
+        if name == "required_info" and isinstance(value, list):
+            value = list(dict.fromkeys(profile.data_name(v) if isinstance(v, str) else v for v in value))
+        try:
+            kept[name] = types[name].validate_python(clean_json(value), strict=True)
+        except ValidationError as error:
+            raise InputError(f"labels.{name}: {error.errors()[0]['msg']}; got {str(value)[:80]!r}") from None
+    return kept
+
+
+@cache
+def _label_types(profile: Profile) -> dict[str, TypeAdapter[Any]]:
+    """Return what an output field may hold, for every field of every module."""
+    return {
+        name: TypeAdapter(Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation)
+        for faculty in MODULES.values()
+        for name, info in faculty.signature(profile).output_fields.items()
+        if name not in ("confidence", "reasoning")
+    }
+
+
+def _checked(index: int, message: RecordedMessage, profile: Profile) -> RecordedMessage:
+    if not message.labels:
+        return message
+    if message.role != "customer":
+        raise InputError(f"messages.{index}.labels: only a customer's message has labels")
+    try:
+        return message.model_copy(update={"labels": check_labels(message.labels, profile)})
+    except InputError as error:
+        raise InputError(f"messages.{index}.{error}") from None
+
+
+def _own(own_profile: str) -> Profile:
+    from understudy.profile import load_profile
+
+    return load_profile(own_profile)
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}; got {str(first['input'])[:80]!r}"

@@ -1,0 +1,145 @@
+"""Observe recorded conversations: feed them to the shadow graph, turn by turn, as if they happened now."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.saver import OneCheckpointGraph, open_checkpointer
+from understudy.graph.shadow import create_shadow_workflow
+from understudy.nodes.brain import Brain, WithBrain
+from understudy.recording import Lines, Recording
+from understudy.state import UnderstudyError
+
+
+class ReplayError(UnderstudyError):
+    """A replay cannot start."""
+
+
+@dataclass
+class Report:
+    """What a replay did.
+
+    Counts speak of all conversations in the files, whether they were read now or by an earlier, interrupted run; times
+    speak of the turns read now.
+    """
+
+    lines: Lines
+    conversations: list[str] = field(default_factory=list)
+    turns: int = 0
+    turn_ms: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def to_json(self, gym: Gym) -> dict[str, Any]:
+        """Return the report with the keys of `understudy replay --json`."""
+        cuts = quantiles(self.turn_ms, n=20) if len(self.turn_ms) > 1 else self.turn_ms * 19 or [0.0] * 19
+        return {
+            "conversations": len(self.conversations),
+            "turns": self.turns,
+            "read_now": len(self.turn_ms),
+            **gym.tally(self.conversations),
+            "skipped": self.lines.skipped,
+            "seconds": round(self.seconds, 3),
+            "turn_ms": {"p50": round(cuts[9], 3), "p95": round(cuts[18], 3)},
+            "gym": str(gym.path),
+        }
+
+
+async def replay(paths: list[Path], brain: Brain, on_conversation: Callable[[int], None] = lambda turns: None) -> Report:
+    """Observe every conversation of the files; what an earlier run has observed is not observed again.
+
+    Conversations run side by side (OLLAMA_NUM_PARALLEL), the turns of one in order. A bad line is skipped and told in
+    `report.lines.errors`. `on_conversation` is called with the number of turns when one is done.
+
+    Raises:
+        ReplayError: the brain or its gym is switched off.
+        GymError: the gym cannot be written; what was written before is kept.
+    """
+    settings, gym = brain.settings, brain.gym
+    if gym is None or not settings.brain_enabled:
+        name = "RL_GYM_ENABLED" if gym is None else "BRAIN_ENABLED"
+        raise ReplayError(f"{name}=false: nothing can be observed; set it to true")
+    report = Report(Lines(paths, settings.brain_profile))
+    started = time.perf_counter()
+    gym.requeue_unsaved()
+    async with open_checkpointer(settings.rl_gym_db_path) as saver:
+        graph = create_shadow_workflow(checkpointer=saver)
+        places = asyncio.Semaphore(settings.ollama_num_parallel)
+
+        async def observe(recording: Recording) -> None:
+            try:
+                await _observe(graph, brain, gym, recording.conversation_id, report.turn_ms)
+                on_conversation(recording.turns)
+            finally:
+                places.release()
+
+        async with asyncio.TaskGroup() as tasks:
+            for where, recording in report.lines:
+                if await asyncio.to_thread(_log, gym, where, recording, report):
+                    await places.acquire()
+                    tasks.create_task(observe(recording))
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+async def tell(brain: Brain, conversation_id: str, **news: Any) -> dict[str, Any]:
+    """Give the graph an outcome or a label of a conversation that the gym knows, and return its answer.
+
+    Raises:
+        InputError: the news do not have their shape.
+        ReplayError: the gym does not know the conversation, or is switched off.
+    """
+    if brain.gym is None or brain.gym.profile_of(conversation_id) is None:
+        where = brain.settings.rl_gym_db_path if brain.gym else "a gym: RL_GYM_ENABLED=false"
+        raise ReplayError(f"no conversation {conversation_id!r} in {where}")
+    async with open_checkpointer(brain.settings.rl_gym_db_path) as saver:
+        graph = create_shadow_workflow(checkpointer=saver)
+        return await _run(graph, brain, conversation_id, **news)
+
+
+def thread_of(conversation_id: str) -> str:
+    """Return the LangGraph thread of a conversation: its id when that is a UUID, else uuid5 of it."""
+    try:
+        return str(UUID(conversation_id))
+    except ValueError:
+        return str(uuid5(NAMESPACE_URL, f"understudy:{conversation_id}"))
+
+
+def _log(gym: Gym, where: str, recording: Recording, report: Report) -> bool:
+    """Write a recording to the log and say whether it is to be observed."""
+    there = gym.first_payload(recording.conversation_id)
+    if there is None:
+        gym.append(recording.conversation_id, list(recording.events()), recording.profile or "")
+    elif there.get("digest") != recording.digest:
+        report.lines.refuse(
+            f"{where}: conversation_id: {recording.conversation_id!r} is in {gym.path} with other content;"
+            " give it another id, or RL_GYM_DB_PATH another file"
+        )
+        return False
+    if recording.conversation_id not in report.conversations:
+        report.conversations.append(recording.conversation_id)
+        report.turns += recording.turns
+    return True
+
+
+async def _observe(
+    graph: OneCheckpointGraph, brain: Brain, gym: Gym, conversation_id: str, turn_ms: list[float]
+) -> None:
+    for upto in await asyncio.to_thread(gym.turns_waiting, conversation_id):
+        started = time.perf_counter()
+        await _run(graph, brain, conversation_id, upto=upto)
+        turn_ms.append((time.perf_counter() - started) * 1000)
+
+
+async def _run(graph: OneCheckpointGraph, brain: Brain, conversation_id: str, **input: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = await graph.ainvoke(
+        {"conversation_id": conversation_id, **input},
+        {"configurable": {"thread_id": thread_of(conversation_id)}},
+        context=WithBrain(use_optimized=brain.settings.use_optimized_modules, brain=brain),
+    )
+    return answer

@@ -1,0 +1,143 @@
+"""Read the environment and `.env`: the one place that does."""
+
+import ipaddress
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from understudy.state import UnderstudyError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Hosts = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(UnderstudyError):
+    """A setting is wrong; the message names variable, value and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, under the variable's name in lower case.
+
+    Values come from the environment, then from `.env` in the working directory, then from the defaults below.
+
+    Raises:
+        SettingsError: a value is not allowed; one line a variable.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    lm_provider: Literal["embedded", "ollama"] = "embedded"
+    ollama_base_url: str = "http://localhost:11434"
+    ollama_model: str = "gemma3:4b"
+    ollama_teacher_model: str = "qwen3:8b"
+    ollama_teacher_reasoning: bool = False
+    ollama_num_ctx: Annotated[int, Field(ge=512)] = 8192
+    ollama_num_parallel: Count = 4
+    ollama_keep_alive: Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?(ns|us|ms|s|m|h)?$")] = "30m"
+    ollama_timeout: Positive = 60
+    """Seconds one answer may take."""
+
+    brain_enabled: bool = True
+    brain_mode: Literal["shadow"] = "shadow"
+    brain_profile: Annotated[str, Field(min_length=1)] = "default"
+    """A bundled profile's name, or the path of a TOML file."""
+    brain_history_messages: Count = 40
+    brain_conversation_idle_hours: Positive = 24
+    brain_when_down: Literal["wait", "fault"] = "wait"
+    brain_strict: bool = False
+    brain_tracing: bool = False
+    brain_allow_remote_model: bool = False
+    brain_api_token: SecretStr | None = None
+    brain_allowed_hosts: Hosts = ("localhost", "127.0.0.1")
+    observe_share: Share = 1.0
+    inbox_max: Count = 100_000
+
+    dream_enabled: bool = True
+    dream_ollama_model: str = "llama3.2"
+    dream_interval_hours: Positive = 6
+    dream_min_conversations: Count = 50
+    dream_hallucination_ratio: Share = 0.2
+    dream_count: Count = 100
+
+    rl_gym_enabled: bool = True
+    rl_gym_db_path: Path = Path("brain_gym.db")
+    rl_gym_optimize_interval: Count = 100
+    rl_gym_retention_days: Annotated[int, Field(ge=0)] = 0
+    """0 keeps everything."""
+    use_optimized_modules: bool = True
+    optimized_modules_dir: Path = Path("optimized_modules")
+    gepa_breadth: Count = 10
+    gepa_depth: Count = 3
+    gepa_seed: Annotated[int, Field(ge=0)] = 0
+    gepa_max_minutes: Positive = 120
+    gate_min_effect: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    publish_approval: Literal["auto", "manual"] = "auto"
+    ab_share: Share = 1.0
+    ab_alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    ab_margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    ab_max_conversations: Count = 2000
+    personalize_enabled: bool = True
+    scheduler_enabled: bool = True
+    lease_seconds: Positive = 60
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError("\n".join(_line(e) for e in error.errors())) from None
+
+    @field_validator("brain_allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        return tuple(h.strip() for h in value.split(",") if h.strip()) if isinstance(value, str) else value
+
+    @field_validator("ollama_base_url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be a URL such as http://localhost:11434")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _keep_texts_local(self) -> Self:
+        host = urlsplit(self.ollama_base_url).hostname or ""
+        if self.lm_provider == "ollama" and not self.brain_allow_remote_model and not _is_local(host):
+            raise ValueError(
+                f"OLLAMA_BASE_URL names {host}, which is not this machine, and customers' texts would go there;"
+                " set BRAIN_ALLOW_REMOTE_MODEL=true if that is wanted"
+            )
+        return self
+
+
+@cache
+def current_settings() -> Settings:
+    """Read the settings of this process once."""
+    return Settings()
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _line(error: Any) -> str:
+    """Say in one line which variable is wrong, what it holds and what is allowed."""
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0]).upper()
+    field = Settings.model_fields.get(str(error["loc"][0]))
+    shown = "***" if name == "BRAIN_API_TOKEN" else repr(error["input"])
+    default = f" (default {field.default})" if field is not None and field.default is not None else ""
+    return f"{name}={shown}: must be {message.removeprefix('must be ')}{default}"

@@ -1,0 +1,273 @@
+"""The vocabulary: what happens in a conversation, what flows through the shadow graph, what is kept of a turn."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from operator import add
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from langchain_core.messages import AnyMessage
+from langgraph.channels import UntrackedValue
+from langgraph.graph.message import add_messages
+from pydantic import BaseModel, ConfigDict, Field
+
+Role = Literal["customer", "agent"]
+EventKind = Literal["customer_message", "agent_message", "outcome", "label"]
+WorkflowOutcome = Literal["success", "failure", "abandoned"]
+Source = Literal["human", "outcome", "hindsight", "teacher"]
+
+SOURCES: tuple[Source, ...] = ("human", "outcome", "hindsight", "teacher")
+"""Where evidence comes from, most trusted first."""
+
+MAX_TEXT = 100_000
+"""Characters of one message that are kept."""
+
+CUT_MARK = " [cut by understudy]"
+
+
+class UnderstudyError(Exception):
+    """Root of every error of ours; the message says what is wrong, where, and what to do."""
+
+
+class InputError(UnderstudyError):
+    """What was posted to a graph does not have its shape; the message names the field."""
+
+
+def clean_text(text: str) -> str:
+    """Return the text as it can be stored anywhere: valid Unicode, no NUL, at most MAX_TEXT characters."""
+    if len(text) > MAX_TEXT:
+        text = text[: MAX_TEXT - len(CUT_MARK)] + CUT_MARK
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+
+
+def clean_json(value: Any) -> Any:
+    """Return a JSON value with every text in it cleaned.
+
+    Raises:
+        InputError: it is not JSON, or over MAX_TEXT characters of JSON.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"not plain JSON: {error}") from None
+    if len(text) > MAX_TEXT:
+        raise InputError(f"{len(text):,} characters of JSON; at most {MAX_TEXT:,} are kept")
+    return json.loads(clean_text(re.sub(r"\\u0000", "\ufffd", text)))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a conversation, as the log keeps it.
+
+    `turn` is the number of the newest customer message when the event arrived (of a customer message: its own), and
+    None before the first one. `id`, `seq` and `turn` are given by the log.
+    """
+
+    kind: EventKind
+    text: str | None = None
+    action: str | None = None
+    message_id: str | None = None
+    payload: dict[str, Any] = field(default_factory=dict)
+    at: str | None = None
+    id: int = 0
+    seq: int = 0
+    turn: int | None = None
+
+
+class Line(TypedDict):
+    """One message of a conversation as a module sees it."""
+
+    role: Role
+    text: str
+    action: NotRequired[str]
+
+
+class Reading(BaseModel):
+    """What one module says of a turn: its output fields and who said it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fields: dict[str, Any]
+    version: str
+    model: str
+    tokens_in: int
+    tokens_out: int
+    ms: float
+
+
+class Fault(BaseModel):
+    """A module that could not answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    kind: str
+    message: str
+
+
+class Outcome(BaseModel):
+    """How a conversation ended."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workflow_outcome: WorkflowOutcome | None = None
+    user_satisfaction: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Label(BaseModel):
+    """What a person says is true of one turn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    turn: Annotated[int, Field(ge=0)]
+    fields: dict[str, Any]
+    author: str | None = None
+
+
+def merge(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
+    """Join the answers of readers that ran side by side."""
+    return {**(old or {}), **(new or {})}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What one run may choose."""
+
+    profile: Annotated[
+        str | None, Field(title="Profile", description="Registered name; empty takes BRAIN_PROFILE.", examples=["star"])
+    ] = None
+    use_optimized: Annotated[
+        bool, Field(title="Use optimised modules", description="Off runs the hand-written baselines, v0.0.")
+    ] = True
+    versions: Annotated[
+        dict[str, str],
+        Field(title="Versions", description="Fix single modules to a version.", examples=[{"intent": "v0.0"}]),
+    ] = field(default_factory=dict)
+
+
+class ShadowInput(TypedDict, total=False):
+    """What a chat app posts: what is new in one conversation.
+
+    LangGraph takes a field's channel or reducer from the last place of its annotation.
+    """
+
+    messages: Annotated[
+        list[AnyMessage],
+        Field(
+            title="Messages",
+            description="LangGraph's messages: the human is the customer, the AI is the agent. "
+            "An agent's action goes into additional_kwargs.action.",
+            examples=[[{"role": "user", "content": "Can you take my van on Friday?"}]],
+        ),
+        add_messages,
+    ]
+    conversation_id: Annotated[
+        str, Field(title="Conversation", description="Empty takes the thread's id.", examples=["c-1042"])
+    ]
+    state: Annotated[
+        dict[str, Any] | None,
+        Field(title="State", description="What the host knows at this turn.", examples=[{"step": "choose_date"}]),
+    ]
+    customer: Annotated[
+        dict[str, Any] | None,
+        Field(title="Customer", description="Who is speaking.", examples=[{"name": "Ines", "preferences": {}}]),
+    ]
+    outcome: Annotated[
+        dict[str, Any] | None,
+        Field(
+            title="Outcome",
+            description="How it ended; closes the conversation.",
+            examples=[{"workflow_outcome": "success", "user_satisfaction": 0.9}],
+        ),
+        UntrackedValue,
+    ]
+    label: Annotated[
+        dict[str, Any] | None,
+        Field(
+            title="Label",
+            description="What a reviewer says is true of one turn.",
+            examples=[{"turn": 0, "fields": {"intent": "booking"}}],
+        ),
+        UntrackedValue,
+    ]
+    upto: Annotated[
+        int | None,
+        Field(title="Up to", description="Handle the log no further than this sequence number; empty handles all."),
+        UntrackedValue,
+    ]
+
+
+class ShadowOutput(TypedDict, total=False):
+    """What the shadow saw. Nothing of it is for the customer; `messages` is not among it."""
+
+    conversation_id: str
+    turn: int | None
+    decision_id: str | None
+    readings: dict[str, Any]
+    faults: list[dict[str, Any]]
+    versions: dict[str, str]
+
+
+class ShadowState(ShadowInput, total=False):
+    """What flows through the shadow graph in one run; plain data only.
+
+    What is untracked is never checkpointed: the log of events is where the conversation lives.
+    """
+
+    profile: str
+    turn: int | None
+    message: str
+    message_id: str
+    versions: dict[str, str]
+    history: Annotated[list[Line], UntrackedValue]
+    seq: Annotated[int, UntrackedValue]
+    last_seq: Annotated[int | None, UntrackedValue]
+    started: Annotated[float, UntrackedValue]
+    waiting: Annotated[bool, UntrackedValue]
+    readings: Annotated[dict[str, Any], merge]
+    faults: Annotated[list[dict[str, Any]], add]
+    decision_id: str | None
+
+
+class BrainDecision(BaseModel):
+    """One turn as the gym keeps it; a row of `brain_decisions`.
+
+    Times are UTC in ISO 8601, latencies milliseconds, scores and confidences 0..1. The last five fields are filled when
+    the truth becomes known.
+    """
+
+    decision_id: str
+    conversation_id: str
+    turn: int
+    message_id: str
+    profile: str
+    created_at: str
+    user_message: str
+    history_upto: int
+    state_snapshot: dict[str, Any] | None = None
+    conflict_type: str | None = None
+    conflict_confidence: float | None = None
+    intent: str | None = None
+    next_step: str | None = None
+    intent_confidence: float | None = None
+    quality_score: float | None = None
+    user_satisfaction_predicted: float | None = None
+    proposed_response: str | None = None
+    tone: str | None = None
+    response_confidence: float | None = None
+    readings: dict[str, Any]
+    faults: list[dict[str, Any]]
+    versions: dict[str, str]
+    models: dict[str, str]
+    tokens_in: int
+    tokens_out: int
+    latency_ms: float
+    engine: str
+    brain_mode: str
+    thread_id: str | None = None
+    run_id: str | None = None
+    response_sent: str | None = None
+    action_taken: str | None = None
+    user_response: str | None = None
+    workflow_outcome: WorkflowOutcome | None = None
+    user_satisfaction: float | None = None
