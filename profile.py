@@ -49,7 +49,8 @@ class Intent(BaseModel):
 class Profile(BaseModel):
     """The domain of a chat: its intents, next steps, goals, conflict types, tones and required data.
 
-    Only `name` and `intents` must be given. Without `goals` the goals are free text, without `next_steps` the next step is.
+    Only `name` and `intents` must be given. Without `goals` the goals are free text, and so is the next step without
+    `next_steps`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +70,9 @@ class Profile(BaseModel):
         for label, intent in self.intents.items():
             for name in intent.required:
                 if name not in self.data:
-                    raise ValueError(f"intents.{label}.required: {name!r} is not in [data]; there are {_names(self.data)}")
+                    raise ValueError(
+                        f"intents.{label}.required: {name!r} is not in [data]; there are {_names(self.data)}"
+                    )
         return self
 
     def __hash__(self) -> int:

@@ -19,8 +19,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from understudy.lm.adapter import annotation
 from understudy.nodes.modules import MODULES
-from understudy.profile import Profile, ProfileError, registered_profile
+from understudy.profile import Profile, ProfileError, load_profile, registered_profile
 from understudy.state import Event, InputError, Outcome, Role, clean_json, clean_text
 
 MAX_LINE = 64 * 1024 * 1024
@@ -169,7 +170,7 @@ def parse(raw: bytes, own_profile: str) -> Recording:
         raise InputError(_first(error)) from None
     if not recording.turns:
         raise InputError("messages: there is no customer message")
-    profile = registered_profile(recording.profile, own_profile) if recording.profile else _own(own_profile)
+    profile = registered_profile(recording.profile, own_profile) if recording.profile else load_profile(own_profile)
     return recording.model_copy(
         update={
             "profile": profile.name,
@@ -199,14 +200,36 @@ def check_labels(labels: dict[str, Any], profile: Profile) -> dict[str, Any]:
     return kept
 
 
+def read_labels(fields: dict[str, str], profile: Profile) -> dict[str, Any]:
+    """Return labels that a person typed: a list has commas between its values (free phrases: bars).
+
+    Raises:
+        InputError: as `check_labels` does.
+    """
+    return check_labels({name: _typed(name, text.strip(), profile) for name, text in fields.items()}, profile)
+
+
+def _typed(name: str, text: str, profile: Profile) -> Any:
+    kind = _label_types(profile).get(name)
+    schema = kind.json_schema() if kind else {}
+    if schema.get("type") == "array":
+        separator = "," if name in profile.labels else "|"
+        return [part.strip() for part in text.split(separator) if part.strip()]
+    if schema.get("type") == "number":
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    return text
+
+
 @cache
 def _label_types(profile: Profile) -> dict[str, TypeAdapter[Any]]:
     """Return what an output field may hold, for every field of every module."""
     return {
-        name: TypeAdapter(Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation)
+        name: TypeAdapter(annotation(info))
         for faculty in MODULES.values()
         for name, info in faculty.signature(profile).output_fields.items()
-        if name not in ("confidence", "reasoning")
     }
 
 
@@ -219,12 +242,6 @@ def _checked(index: int, message: RecordedMessage, profile: Profile) -> Recorded
         return message.model_copy(update={"labels": check_labels(message.labels, profile)})
     except InputError as error:
         raise InputError(f"messages.{index}.{error}") from None
-
-
-def _own(own_profile: str) -> Profile:
-    from understudy.profile import load_profile
-
-    return load_profile(own_profile)
 
 
 def _first(error: ValidationError) -> str:

@@ -50,10 +50,12 @@ class Report:
         }
 
 
-async def replay(paths: list[Path], brain: Brain, on_conversation: Callable[[int], None] = lambda turns: None) -> Report:
+async def replay(
+    paths: list[Path], brain: Brain, on_conversation: Callable[[int], None] = lambda turns: None
+) -> Report:
     """Observe every conversation of the files; what an earlier run has observed is not observed again.
 
-    Conversations run side by side (OLLAMA_NUM_PARALLEL), the turns of one in order. A bad line is skipped and told in
+    Conversations run side by side (`brain.parallel`), the turns of one in order. A bad line is skipped and told in
     `report.lines.errors`. `on_conversation` is called with the number of turns when one is done.
 
     Raises:
@@ -69,7 +71,7 @@ async def replay(paths: list[Path], brain: Brain, on_conversation: Callable[[int
     gym.requeue_unsaved()
     async with open_checkpointer(settings.rl_gym_db_path) as saver:
         graph = create_shadow_workflow(checkpointer=saver)
-        places = asyncio.Semaphore(settings.ollama_num_parallel)
+        places = asyncio.Semaphore(brain.parallel)
 
         async def observe(recording: Recording) -> None:
             try:
@@ -78,11 +80,14 @@ async def replay(paths: list[Path], brain: Brain, on_conversation: Callable[[int
             finally:
                 places.release()
 
-        async with asyncio.TaskGroup() as tasks:
-            for where, recording in report.lines:
-                if await asyncio.to_thread(_log, gym, where, recording, report):
-                    await places.acquire()
-                    tasks.create_task(observe(recording))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for where, recording in report.lines:
+                    if await asyncio.to_thread(_log, gym, where, recording, report):
+                        await places.acquire()
+                        tasks.create_task(observe(recording))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
     report.seconds = time.perf_counter() - started
     return report
 

@@ -133,7 +133,7 @@ def _is_local(host: str) -> bool:
 
 def _line(error: Any) -> str:
     """Say in one line which variable is wrong, what it holds and what is allowed."""
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if not error["loc"]:
         return message
     name = str(error["loc"][0]).upper()

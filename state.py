@@ -25,8 +25,11 @@ MAX_TEXT = 100_000
 CUT_MARK = " [cut by understudy]"
 
 
-class UnderstudyError(Exception):
-    """Root of every error of ours; the message says what is wrong, where, and what to do."""
+class UnderstudyError(RuntimeError):
+    """Root of every error of ours; the message says what is wrong, where, and what to do.
+
+    A RuntimeError, since LangGraph's server hides the message of an error of an unknown kind.
+    """
 
 
 class InputError(UnderstudyError):
@@ -124,6 +127,42 @@ class Label(BaseModel):
     author: str | None = None
 
 
+def join_messages(old: Any, new: Any) -> Any:
+    """Join messages as LangGraph does.
+
+    Raises:
+        InputError: they are no messages.
+    """
+    try:
+        return add_messages(old, new)
+    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        raise InputError(f"messages: {str(error).splitlines()[0]}") from None
+
+
+def newest_name(old: str, new: Any) -> str:
+    """Take a conversation's id when one is given; checked here, before a wrong one can stay in the thread.
+
+    Raises:
+        InputError: it is no name.
+    """
+    if new is None:
+        return old
+    if not isinstance(new, str) or not 0 < len(new) <= 200:
+        raise InputError(f"conversation_id: must be text of 1 to 200 characters; got {str(new)[:80]!r}")
+    return clean_text(new)
+
+
+def newest_table(old: dict[str, Any], new: Any) -> dict[str, Any]:
+    """Take the newest JSON object; null is the empty one.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    if not isinstance(new, dict | None):
+        raise InputError(f"state, customer: must be JSON objects; got {str(new)[:80]!r}")
+    return dict(clean_json(new or {}))
+
+
 def merge(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
     """Join the answers of readers that ran side by side."""
     return {**(old or {}), **(new or {})}
@@ -159,18 +198,22 @@ class ShadowInput(TypedDict, total=False):
             "An agent's action goes into additional_kwargs.action.",
             examples=[[{"role": "user", "content": "Can you take my van on Friday?"}]],
         ),
-        add_messages,
+        join_messages,
     ]
     conversation_id: Annotated[
-        str, Field(title="Conversation", description="Empty takes the thread's id.", examples=["c-1042"])
+        str,
+        Field(title="Conversation", description="Empty takes the thread's id.", examples=["c-1042"]),
+        newest_name,
     ]
     state: Annotated[
-        dict[str, Any] | None,
+        dict[str, Any],
         Field(title="State", description="What the host knows at this turn.", examples=[{"step": "choose_date"}]),
+        newest_table,
     ]
     customer: Annotated[
-        dict[str, Any] | None,
+        dict[str, Any],
         Field(title="Customer", description="Who is speaking.", examples=[{"name": "Ines", "preferences": {}}]),
+        newest_table,
     ]
     outcome: Annotated[
         dict[str, Any] | None,

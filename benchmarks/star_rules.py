@@ -1,6 +1,6 @@
 """Teach the embedded student STAR with rules learnt from 300 conversations and try it on the other 300.
 
-    python -m understudy.benchmarks.star_rules [../shared/data/star.jsonl] [--swap] [--show]
+python -m understudy.benchmarks.star_rules [../shared/data/star.jsonl] [--swap] [--show]
 """
 
 import argparse
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.lm.answering import DEFAULT_PULL, Turn as Making, _label, label_scores
+from understudy.lm.answering import DEFAULT_PULL, _label, label_scores
+from understudy.lm.answering import Turn as Making
 from understudy.lm.embedded import answer
-from understudy.lm.evidence import EARLIER, SHARPNESS, fired, hits_of, score, study
+from understudy.lm.evidence import EARLIER, SHARPNESS, fired, hits_of, study
 from understudy.lm.words import ANYWHERE, MESSAGE, STOP_WORDS, read_scene, read_text
 
 Conversation = dict[str, Any]
@@ -53,7 +54,14 @@ def turns(conversation: Conversation) -> Iterator[Turn]:
         action = following.get("action") if following.get("role") == "agent" else None
         first = "intent" in labels and not seen
         seen = seen or first
-        yield Turn({"history": history, "message": message["text"], "state": {}}, labels, action, intent, first, conversation["conversation_id"])
+        yield Turn(
+            {"history": history, "message": message["text"], "state": {}},
+            labels,
+            action,
+            intent,
+            first,
+            conversation["conversation_id"],
+        )
 
 
 def schema(**properties: Any) -> dict[str, Any]:
@@ -93,7 +101,15 @@ Bag = dict[str, float]
 class Table:
     """Which features each turn has, weighed as the student weighs them; only features that tell labels apart."""
 
-    def __init__(self, bags: Sequence[Bag], wanted: Sequence[str], talks: Sequence[str], said: Mapping[str, str], least: int, most: int) -> None:
+    def __init__(
+        self,
+        bags: Sequence[Bag],
+        wanted: Sequence[str],
+        talks: Sequence[str],
+        said: Mapping[str, str],
+        least: int,
+        most: int,
+    ) -> None:
         keep = _telling(bags, wanted, talks, least, most)
         self.said = said
         self.rows = [[(p, w) for p, w in bag.items() if p in keep] for bag in bags]
@@ -159,8 +175,17 @@ class Learner:
         self.curve = {p: [0.0] * len(labels) for p in table.columns}
         self.odds: list[list[float]] = [[] for _ in logits]
         self.weights: dict[str, dict[str, float]] = defaultdict(dict)
+        self.steps: list[tuple[str, str, float]] = []
+        self.spent = 0
         for i in range(len(logits)):
             self._refresh(i)
+
+    def first(self, n: int) -> dict[str, dict[str, float]]:
+        """Give the first n choices as label -> cue -> strength."""
+        found: dict[str, dict[str, float]] = defaultdict(dict)
+        for label, phrase, strength in self.steps[:n]:
+            found[label][phrase] = strength
+        return found
 
     def _refresh(self, i: int) -> None:
         logits, old = self.logits[i], self.odds[i]
@@ -170,7 +195,9 @@ class Learner:
         new = [part / total for part in parts]
         self.odds[i] = new
         if old:
-            moved = [(k, o - n, n * (1 - n) - o * (1 - o)) for k, (n, o) in enumerate(zip(new, old)) if abs(n - o) > 1e-4]
+            moved = [
+                (k, o - n, n * (1 - n) - o * (1 - o)) for k, (n, o) in enumerate(zip(new, old)) if abs(n - o) > 1e-4
+            ]
         else:
             moved = [(k, float(k == self.wanted[i]) - n, n * (1 - n)) for k, n in enumerate(new)]
         for phrase, x in self.table.rows[i]:
@@ -191,29 +218,34 @@ class Learner:
                     found = max(found, (by * by / (curve[k] + shrink) / cost**EAGER, phrase, k))
         return found
 
-    def add(self, phrase: str, k: int, shrink: float) -> int:
-        """Raise a cue to the strength nearest to the best step; give the characters it costs."""
+    def add(self, phrase: str, k: int, shrink: float) -> None:
+        """Raise a cue to the strength nearest to the best step."""
         label = self.labels[k]
-        cost = (0 if self.weights[label] else len(label) + 4) + (0 if phrase in self.weights[label] else len(self.table.said[phrase]) + 4)
+        self.spent += 0 if self.weights[label] else len(label) + 4
+        self.spent += 0 if phrase in self.weights[label] else len(self.table.said[phrase]) + 4
         old = self.weights[label].get(phrase, 0.0)
         step = old + self.slope[phrase][k] / (self.curve[phrase][k] + shrink) / SHARPNESS
         new = min((s for s in STRENGTHS if s > old), key=lambda s: abs(s - step))
         self.weights[label][phrase] = new
+        self.steps.append((label, phrase, new))
         for i, x in self.table.columns[phrase]:
             self.logits[i][k] += SHARPNESS * (new - old) * x
             self._refresh(i)
-        return cost
 
 
-def learn(learner: Learner, budget: int, shrink: float) -> dict[str, dict[str, float]]:
-    """Pick cues until the characters are spent; give label -> cue -> strength."""
-    spent = 0
+def learn(learner: Learner, room: int, shrink: float, scope: str = "") -> str:
+    """Pick cues until they fill the room, then write as many of them as fit."""
     for _ in range(1000):
         gain, phrase, k = learner.best(shrink)
-        if gain < 1e-3 or spent > budget:
+        if gain < 1e-3 or learner.spent > room:
             break
-        spent += learner.add(phrase, k, shrink)
-    return {label: found for label, found in learner.weights.items() if found}
+        learner.add(phrase, k, shrink)
+    fits, over = 0, len(learner.steps) + 1
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        small = len(write_lines(learner.first(middle), learner.table.said, scope)) <= room
+        fits, over = (middle, over) if small else (fits, middle)
+    return write_lines(learner.first(fits), learner.table.said, scope)
 
 
 def base_scores(items: Sequence[Turn], form: dict[str, Any], name: str, text: str) -> list[list[float]]:
@@ -248,13 +280,13 @@ def write_lines(weights: Mapping[str, Mapping[str, float]], said: Mapping[str, s
     return "\n".join(lines)
 
 
-def intent_rules(items: Sequence[Turn], form: dict[str, Any], budget: int, shrink: float = 1.0, least: int = 3) -> str:
+def intent_rules(items: Sequence[Turn], form: dict[str, Any], budget: int, shrink: float = 3.0, least: int = 5) -> str:
     """Find the words that tell the intents apart."""
     labels, wanted = form["properties"]["intent"]["enum"], [t.intent for t in items]
     bags, said = phrase_bags(items)
     table = Table(bags, wanted, [t.talk for t in items], said, least, 40)
     learner = Learner(table, wanted, labels, base_scores(items, form, "intent", BARE["intent"]))
-    return write_lines(learn(learner, budget, shrink), said)
+    return learn(learner, budget, shrink)
 
 
 def last_step(item: Turn) -> str:
@@ -262,7 +294,9 @@ def last_step(item: Turn) -> str:
     return next((m["action"] for m in reversed(item.inputs["history"]) if m.get("action")), "start")
 
 
-def step_rules(items: Sequence[Turn], form: dict[str, Any], words: str, budget: int, shrink: float = 1.0, least: int = 3) -> str:
+def step_rules(
+    items: Sequence[Turn], form: dict[str, Any], words: str, budget: int, shrink: float = 3.0, least: int = 3
+) -> str:
     """Find which step follows which, and the words of the message that decide between them."""
     items = [t for t in items if t.next_action]
     labels, wanted = form["properties"]["next_step"]["enum"], [str(t.next_action) for t in items]
@@ -272,50 +306,47 @@ def step_rules(items: Sequence[Turn], form: dict[str, Any], words: str, budget: 
         bag[step], said[step] = 1.0, step[1:]
     table = Table(bags, wanted, [t.talk for t in items], said, least, 12)
     learner = Learner(table, wanted, labels, base_scores(items, form, "next_step", words))
-    return write_lines(learn(learner, budget, shrink), said, "message ")
+    return learn(learner, budget, shrink, "now ")
 
 
-def conflict_rules(items: Sequence[Turn], form: dict[str, Any], budget: int, shrink: float = 4.0, least: int = 4) -> str:
+def conflict_rules(
+    items: Sequence[Turn], form: dict[str, Any], budget: int, shrink: float = 4.0, least: int = 4
+) -> str:
     """Find the words that come with a conflict."""
     labels, wanted = form["properties"]["conflict_type"]["enum"], [t.labels["conflict_type"] for t in items]
     bags, said = phrase_bags(items)
     base = [[DEFAULT_PULL * (label == "none") for label in labels] for _ in items]
     learner = Learner(Table(bags, wanted, [t.talk for t in items], said, least, 150), wanted, labels, base)
-    return BARE["conflict"] + "\n" + write_lines(learn(learner, budget, shrink), said) + "\nOtherwise none."
+    return BARE["conflict"] + "\n" + learn(learner, budget, shrink) + "\nOtherwise none."
 
 
-def info_rules(items: Sequence[Turn], budget: int) -> str:
+def info_rules(items: Sequence[Turn], room: int) -> str:
+    """Find the steps after which a piece of data is there; steps that tell the same share a line."""
     asked: dict[str, Counter[str]] = defaultdict(Counter)
     seen: Counter[str] = Counter()
     for item in items:
-        if "required_info" not in item.labels:
-            continue
-        steps = {m["action"] for m in item.inputs["history"] if m.get("action")}
-        for step in steps:
-            seen[step] += 1
-            for name in item.labels["required_info"]:
-                asked[name][step] += 1
-    ranked = []
-    for name, steps in asked.items():
-        for step, n in steps.items():
-            if n >= 3 and n / seen[step] >= 0.6:
-                ranked.append((n, n / seen[step], name, step))
-    kept: dict[str, list[str]] = defaultdict(list)
-    spent = 0
-    for n, share, name, step in sorted(ranked, reverse=True):
-        spent += len(step) + 2 + (0 if name in kept else len(name) + 6)
-        if spent > budget:
-            break
-        kept[name].append(step)
-    return BARE["goals"] + "\n" + "\n".join(f"- {name}: " + ", ".join(steps) for name, steps in sorted(kept.items()))
+        if "required_info" in item.labels:
+            for step in {m["action"] for m in item.inputs["history"] if m.get("action")}:
+                seen[step] += 1
+                asked[step].update(item.labels["required_info"])
+    lines: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for step, names in sorted(asked.items()):
+        told = tuple(sorted(n for n, count in names.items() if count >= 2 and count / seen[step] >= 0.5))
+        if told:
+            lines[told].append(step)
+    text = BARE["goals"]
+    for told, steps in sorted(lines.items(), key=lambda line: (-sum(seen[s] for s in line[1]), line)):
+        more = "\n- " + ", ".join(told) + ": " + ", ".join(steps)
+        text += more if len(text) + len(more) <= room else ""
+    return text
 
 
-def instructions(rows: Sequence[Conversation], forms: Mapping[str, Any], split: int = 3000) -> dict[str, str]:
+def instructions(rows: Sequence[Conversation], forms: Mapping[str, Any], split: int = 2400) -> dict[str, str]:
     """Write the three instructions, each at most LIMIT characters, from labelled conversations."""
     items = [t for row in rows for t in turns(row)]
     late = [t for row in rows for t in list(turns(row))[2:] if t.intent]
     words = BARE["intent"] + "\n" + intent_rules(late, forms["intent"], split)
-    steps = step_rules(items, forms["intent"], words, LIMIT - len(words) - 300)
+    steps = step_rules(items, forms["intent"], words, LIMIT - len(words) - 20)
     judged = [t for t in items if "conflict_type" in t.labels]
     found = {
         "intent": words + "\nNext step:\n" + steps,
@@ -332,7 +363,9 @@ def auc(pairs: Sequence[tuple[float, bool]]) -> float:
     return wins / max(1, len(good) * len(bad))
 
 
-def measure(rows: Sequence[Conversation], forms: Mapping[str, Any], texts: Mapping[str, str], examples: Any = None) -> dict[str, float]:
+def measure(
+    rows: Sequence[Conversation], forms: Mapping[str, Any], texts: Mapping[str, str], examples: Any = None
+) -> dict[str, float]:
     examples = examples or {}
     right: dict[str, list[bool]] = defaultdict(list)
     pairs, counts, sure = [], Counter(), []
@@ -382,7 +415,11 @@ def main() -> None:
     if options.show:
         for text in texts.values():
             print(text, "\n")
-    tables = {"bare": measure(held, forms, BARE), "rules": measure(held, forms, texts), "rules, seen": measure(learnt, forms, texts)}
+    tables = {
+        "bare": measure(held, forms, BARE),
+        "rules": measure(held, forms, texts),
+        "rules, seen": measure(learnt, forms, texts),
+    }
     for name in tables["bare"]:
         print(f"{name:24}" + "".join(f"{t[name]:10.3f}" for t in tables.values()))
 

@@ -1,0 +1,1 @@
+"""What is remembered: the gym, LangGraph's saver, the programs on disk."""

@@ -16,7 +16,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from understudy.checkpoints.schema import migrations
-from understudy.state import BrainDecision, Event, Line, Outcome, UnderstudyError
+from understudy.state import SOURCES, BrainDecision, Event, Line, Outcome, UnderstudyError
 
 BUSY_SECONDS = 10
 """How long a statement waits for another process's write."""
@@ -93,8 +93,9 @@ class Gym:
                     turn = 0 if turn is None else turn + 1
                 role = _ROLES.get(event.kind)
                 cursor = self._connection.execute(
-                    "INSERT INTO events (conversation_id, seq, kind, turn, message_id, role, text, action, payload, profile,"
-                    " at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                    "INSERT INTO events"
+                    " (conversation_id, seq, kind, turn, message_id, role, text, action, payload, profile, at)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT (conversation_id, message_id) WHERE message_id IS NOT NULL DO NOTHING",
                     (conversation_id, seq, event.kind, turn, event.message_id, role, event.text, event.action,
                      _dump(event.payload) if event.payload else None, profile, event.at),
@@ -165,7 +166,8 @@ class Gym:
     def known_ids(self, conversation_id: str, message_ids: Sequence[str]) -> set[str]:
         """Return those of the message ids that the log has."""
         rows = self._all(
-            "SELECT message_id FROM events WHERE conversation_id = ? AND message_id IN (SELECT value FROM json_each(?))",
+            "SELECT message_id FROM events WHERE conversation_id = ?"
+            " AND message_id IN (SELECT value FROM json_each(?))",
             conversation_id, json.dumps(message_ids),
         )  # fmt: skip
         return {row["message_id"] for row in rows}
@@ -239,9 +241,7 @@ class Gym:
             for field, value in event.payload["fields"].items():
                 self._believe(conversation_id, event.payload["turn"], field, value, "human", event)
 
-    def _believe(
-        self, conversation_id: str, turn: int, field: str, value: Any, source: str, event: Event
-    ) -> None:
+    def _believe(self, conversation_id: str, turn: int, field: str, value: Any, source: str, event: Event) -> None:
         self._connection.execute(
             "INSERT INTO evidence (event_id, conversation_id, turn, field, value, source, author, at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -263,8 +263,8 @@ class Gym:
                 "UPDATE events SET processed_at = NULL WHERE (conversation_id, message_id) IN ("
                 " SELECT d.conversation_id, d.message_id FROM"
                 "  (SELECT * FROM brain_decisions ORDER BY rowid DESC LIMIT ?) d"
-                " WHERE d.run_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM checkpoints c WHERE c.thread_id = d.thread_id"
-                "  AND json_extract(CAST(c.metadata AS TEXT), '$.run_id') = d.run_id))",
+                " WHERE d.run_id IS NOT NULL AND NOT EXISTS ("
+                "  SELECT 1 FROM checkpoints c WHERE c.thread_id = d.thread_id AND json_extract(CAST(c.metadata AS TEXT), '$.run_id') = d.run_id))",
                 (newest,),
             ).rowcount
 
@@ -276,9 +276,7 @@ class Gym:
     def decisions(self) -> Iterator[BrainDecision]:
         """Yield all decisions in the order they were written, without holding the file's lock between pages."""
         last = 0
-        while rows := self._all(
-            "SELECT rowid, * FROM brain_decisions WHERE rowid > ? ORDER BY rowid LIMIT 500", last
-        ):
+        while rows := self._all("SELECT rowid, * FROM brain_decisions WHERE rowid > ? ORDER BY rowid LIMIT 500", last):
             yield from map(_decision, rows)
             last = rows[-1]["rowid"]
 
@@ -289,6 +287,16 @@ class Gym:
             conversation_id, turn,
         )  # fmt: skip
         return [{**dict(row), "value": json.loads(row["value"])} for row in rows]
+
+    def truth(self, conversation_id: str, turn: int) -> dict[str, Any]:
+        """Return the most trusted and then newest value of every field of a turn that has evidence."""
+        order = " ".join(f"WHEN '{source}' THEN {rank}" for rank, source in enumerate(SOURCES))
+        rows = self._all(
+            "SELECT field, value FROM evidence WHERE conversation_id = ? AND turn = ?"
+            f" ORDER BY CASE source {order} END DESC, id",
+            conversation_id, turn,
+        )  # fmt: skip
+        return {row["field"]: json.loads(row["value"]) for row in rows}
 
     def counts(self) -> dict[str, int]:
         """Count what the gym holds."""
@@ -322,7 +330,9 @@ class Gym:
 
     def recent_latency_ms(self) -> float | None:
         """Return the mean time of the newest 200 turns, in milliseconds."""
-        row = self._one("SELECT avg(latency_ms) FROM (SELECT latency_ms FROM brain_decisions ORDER BY rowid DESC LIMIT 200)")
+        row = self._one(
+            "SELECT avg(latency_ms) FROM (SELECT latency_ms FROM brain_decisions ORDER BY rowid DESC LIMIT 200)"
+        )
         return row[0] if row else None
 
     def check(self) -> str:

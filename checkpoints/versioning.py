@@ -1,8 +1,8 @@
 """Programs on disk: one JSON file a version, its metadata beside it, and `latest.json` that says which one is loaded.
 
-    optimized_modules/<profile>/<module>/v1.0_20261123.json
-                                         v1.0_20261123_metadata.json
-                                         latest.json
+optimized_modules/<profile>/<module>/v1.0_20261123.json
+                                     v1.0_20261123_metadata.json
+                                     latest.json
 """
 
 import hashlib
@@ -38,9 +38,7 @@ class ModuleVersioning:
         self.folder = folder
         self._seen: dict[tuple[str, str], tuple[int, str]] = {}
 
-    def save_module(
-        self, profile: str, name: str, module: dspy.Module, version: str, metadata: dict[str, Any]
-    ) -> Path:
+    def save_module(self, profile: str, name: str, module: dspy.Module, version: str, metadata: dict[str, Any]) -> Path:
         """Save a program under a version number and make it the latest; nothing half-written is ever visible.
 
         Raises:

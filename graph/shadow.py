@@ -1,8 +1,8 @@
-"""The shadow graph: what the understudy sees in a turn, written down and never sent.
+r"""The shadow graph: what the understudy sees in a turn, written down and never sent.
 
 START -> load -> { conflict, intent, quality, goals } -> response -> record -> END      a customer message
-             \\-> record -> END                                                          a reply, an outcome, a label
-             \\-> END                                                                    nothing new
+             \-> record -> END                                                          a reply, an outcome, a label
+             \-> END                                                                    nothing new
 
 `record` goes back to `load` while more turns of the conversation wait. A module that fails leaves a fault, and the turn
 goes on without it.
@@ -29,7 +29,7 @@ RETRY = RetryPolicy(max_attempts=2, initial_interval=0.5, retry_on=is_retryable_
 def build(use_optimized: bool = True) -> StateGraph[ShadowState, Context, ShadowInput, ShadowOutput]:
     """Draw the graph anew; a module may take OLLAMA_TIMEOUT twice, once for each try."""
     graph = StateGraph(ShadowState, context_schema=Context, input_schema=ShadowInput, output_schema=ShadowOutput)
-    reading = {"retry_policy": RETRY, "timeout": current_settings().ollama_timeout}
+    reading: dict[str, Any] = {"retry_policy": RETRY, "timeout": current_settings().ollama_timeout}
     proposer, propose = PROPOSER
     readers = [faculty.name for faculty in READERS]
 

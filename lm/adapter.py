@@ -1,12 +1,12 @@
 """Hand a DSPy signature to a model as a structured request, and check the answer against it.
 
-The system text is the instruction and nothing else; the examples and the inputs are JSON objects in messages; the output
-fields are a JSON schema. One pydantic model per signature makes that schema and checks the answer, so labels and bounds
-hold on both ways (DSPy itself carries no bounds of an output field to either).
+The system text is the instruction and nothing else; the examples and the inputs are JSON objects in messages; the
+output fields are a JSON schema. One pydantic model per signature makes that schema and checks the answer, so labels and
+bounds hold on both ways (DSPy itself carries no bounds of an output field to either).
 """
 
 import json
-from functools import cache
+from functools import lru_cache
 from typing import Annotated, Any
 
 import dspy
@@ -62,23 +62,24 @@ class AnswerAdapter(Adapter):
             ) from None
 
 
-@cache
-def answer_model(signature: type[dspy.Signature]) -> type[BaseModel]:
+@lru_cache(maxsize=512)
+def answer_model(signature: Any) -> type[BaseModel]:
     """Return the model of a signature's output fields: labels, bounds, meanings."""
     fields: dict[str, Any] = {
-        name: (_annotated(field), Field(description=(field.json_schema_extra or {}).get("desc") or None))
+        name: (annotation(field), Field(description=(field.json_schema_extra or {}).get("desc") or None))
         for name, field in signature.output_fields.items()
     }
     return create_model("Answer", __config__=ConfigDict(extra="forbid"), **fields)
 
 
-@cache
-def _format(signature: type[dspy.Signature]) -> dict[str, Any]:
+@lru_cache(maxsize=512)
+def _format(signature: Any) -> dict[str, Any]:
     schema = answer_model(signature).model_json_schema()
     return {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}
 
 
-def _annotated(field: Any) -> Any:
+def annotation(field: Any) -> Any:
+    """Return what an output field may hold, with its bounds."""
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 

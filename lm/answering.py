@@ -5,20 +5,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from understudy.lm.clauses import Rule
 from understudy.lm.evidence import (
+    CLOSE,
     EXAMPLE_PULL,
     SHARPNESS,
     Book,
     Hit,
+    Near,
+    allowed,
     fired,
     hits_of,
     neighbours,
     score,
 )
-from understudy.lm.rules import Rule
-from understudy.lm.shape import Field
 from understudy.lm.phrasing import explain, propose, retrieve
-from understudy.lm.words import MESSAGE, Scene, label_words, read_scene, read_text
+from understudy.lm.shape import Field
+from understudy.lm.words import Scene, read_scene
 
 KIN = 0.4
 REPEATED = -1.0
@@ -35,7 +38,7 @@ class Turn:
     scene: Scene
     hits: dict[str, Hit]
     found: dict[str, list[tuple[Rule, Hit | None]]]
-    near: list[tuple[int, float]]
+    near: list[Near]
     chosen: dict[str, str] = field(default_factory=dict)
     sureness: float | None = None
     main: str = ""
@@ -110,21 +113,24 @@ def pick(labels: Sequence[str], logits: Mapping[str, float]) -> tuple[str, float
 
 def _lean_on_examples(one: Field, turn: Turn, logits: dict[str, float]) -> None:
     votes: dict[str, float] = {}
-    for i, likeness in turn.near:
-        label = turn.book.examples[i][1].get(one.name)
+    for near in turn.near:
+        label = turn.book.examples[near.number][1].get(one.name)
         if isinstance(label, str) and label in one.labels:
-            votes[label] = votes.get(label, 0.0) + likeness**3
+            votes[label] = votes.get(label, 0.0) + near.beside**3
     total = sum(votes.values())
+    pull = EXAMPLE_PULL * math.log1p(len(one.labels)) / 2 * min(1.0, turn.near[0].likeness / CLOSE) if votes else 0.0
     for label, vote in votes.items():
-        logits[label] = logits.get(label, 0.0) + EXAMPLE_PULL * vote / total * math.log1p(len(one.labels)) / 2
+        logits[label] = logits.get(label, 0.0) + pull * vote / total
 
 
 def _labels(one: Field, turn: Turn) -> list[str]:
     scores = score(one, turn.book, turn.scene, turn.found[one.name])
-    for i, likeness in turn.near[:5]:
-        listed = turn.book.examples[i][1].get(one.name)
+    heard = sum(near.beside**3 for near in turn.near[:5])
+    for near in turn.near[:5]:
+        listed = turn.book.examples[near.number][1].get(one.name)
         for label in listed if isinstance(listed, list) else ():
-            scores[label] = scores.get(label, 0.0) + likeness**3 / 2
+            if isinstance(label, str):
+                scores[label] = scores.get(label, 0.0) + near.beside**3 / heard
     chosen = [label for label in one.labels if scores.get(label, 0.0) >= IN_LIST]
     return _sized(one, chosen, one.labels)
 
@@ -152,17 +158,15 @@ def _number(one: Field, turn: Turn) -> float:
 
 
 def _met(one: Field, turn: Turn) -> list[tuple[Rule, Hit | None]]:
-    from understudy.lm.evidence import allowed
-
     return [(rule, hit) for rule, hit in turn.found[one.name] if allowed(rule, turn.scene, False)]
 
 
 def _example_levels(one: Field, turn: Turn) -> list[tuple[float, float]]:
     levels = []
-    for i, likeness in turn.near[:5]:
-        level = turn.book.examples[i][1].get(one.name)
+    for near in turn.near[:5]:
+        level = turn.book.examples[near.number][1].get(one.name)
         if isinstance(level, int | float):
-            levels.append((likeness**3, float(level)))
+            levels.append((near.beside**3, float(level)))
     return levels
 
 
@@ -178,7 +182,7 @@ def _phrases(one: Field, turn: Turn) -> list[str]:
         low = [hit for rule, hit in _low(turn) if hit is not None]
         items = [retrieve(hit) for hit in low[:3]]
     if not items and turn.near:
-        listed = turn.book.examples[turn.near[0][0]][1].get(one.name)
+        listed = turn.book.examples[turn.near[0].number][1].get(one.name)
         items = [item for item in listed if isinstance(item, str)] if isinstance(listed, list) else []
     return _sized(one, list(dict.fromkeys(items))[:6], ())
 

@@ -12,17 +12,21 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from understudy.lm.rules import START, Rule, Rulebook, parse
+from understudy.lm.clauses import START, Rule
+from understudy.lm.rules import Rulebook, parse
 from understudy.lm.shape import Field, read_fields
 from understudy.lm.words import ANYWHERE, MESSAGE, STOP_WORDS, Scene, content_words, label_words, read_scene, read_text
 
 SHARPNESS = 2.0
-EARLIER = 0.7
-LABEL_WORD = 0.6
+EARLIER = 0.8
+LISTED_WORD = 0.6
+CHANCE = 0.22
+MOST_LABEL_WORD = 2.5
 MEANING_WORD = 0.3
 OWN_WORD = -1.0
 NEIGHBOURS = 12
 EXAMPLE_PULL = 3.0
+CLOSE = 0.4
 MOST_KEPT = 4096
 
 
@@ -46,7 +50,8 @@ class Book:
     bare: list[Rule] = field(default_factory=list)
     kin: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     examples: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
-    postings: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    postings: dict[str, tuple[float, tuple[tuple[int, float], ...]]] = field(default_factory=dict)
+    unheard: float = 0.0
     found: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def phrases_in(self, text: str) -> tuple[str, ...]:
@@ -68,7 +73,7 @@ def _stands(phrase: str, line: str, key: str) -> bool:
 
 @lru_cache(maxsize=64)
 def study(instruction: str, schema: str, examples: tuple[tuple[str, str], ...]) -> Book:
-    """Make the book of an instruction, a JSON schema and JSON examples; raise ValueError for a schema without fields."""
+    """Make the book of an instruction, a JSON schema and JSON examples; ValueError for a schema without properties."""
     fields = read_fields(json.loads(schema))
     labels: dict[str, list[str]] = defaultdict(list)
     for one in fields:
@@ -88,13 +93,15 @@ def study(instruction: str, schema: str, examples: tuple[tuple[str, str], ...]) 
 
 
 def _label_rules(one: Field) -> Iterable[Rule]:
-    """Turn the words of labels into weak cues; a word many labels share says less."""
+    """Turn the words of labels into cues; a word many labels share says less, and among many labels chance is rarer."""
     spread = Counter(word for label in one.labels for word in label_words(label))
+    chance = min(MOST_LABEL_WORD, CHANCE * math.log(len(one.labels) + 1) ** 2)
+    full = chance if one.kind == "label" else LISTED_WORD
     for label in one.labels:
         words = label_words(label)
         for word in words:
             rarity = math.log((len(one.labels) + 1) / spread[word]) / math.log(len(one.labels) + 2)
-            weight = LABEL_WORD * rarity / math.sqrt(len(words))
+            weight = full * rarity / math.sqrt(len(words))
             yield Rule(one.name, label, OWN_WORD, weight, word, ANYWHERE, frozenset(), frozenset(), frozenset())
 
 
@@ -148,24 +155,38 @@ def _learn(book: Book, examples: Sequence[tuple[str, str]]) -> None:
             book.examples.append((given, wanted))
             bags.append(features(read_scene(given)))
     spread = Counter(word for bag in bags for word in bag)
+    rarity = {word: math.log(1 + len(bags) / n) for word, n in spread.items()}
+    book.unheard = math.log(1 + len(bags))
+    postings: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for i, bag in enumerate(bags):
-        weights = {word: math.log(1 + len(bags) / spread[word]) for word in bag}
-        length = math.sqrt(sum(w * w for w in weights.values())) or 1.0
-        for word, weight in weights.items():
-            book.postings.setdefault(word, []).append((i, weight * weight / length))
+        length = math.sqrt(sum(rarity[word] ** 2 for word in bag)) or 1.0
+        for word in bag:
+            postings[word].append((i, rarity[word] ** 2 / length))
+    book.postings = {word: (rarity[word], tuple(found)) for word, found in postings.items()}
 
 
-def neighbours(book: Book, scene: Scene) -> list[tuple[int, float]]:
-    """Give the nearest examples with their likeness, nearest first."""
+class Near(NamedTuple):
+    """An example with its likeness: beside the nearest one (1.0), and in itself (the cosine)."""
+
+    number: int
+    beside: float
+    likeness: float
+
+
+def neighbours(book: Book, scene: Scene) -> list[Near]:
+    """Give the nearest examples, nearest first."""
     if not book.examples:
         return []
     likeness = [0.0] * len(book.examples)
+    length = 0.0
     for word in features(scene):
-        for i, weight in book.postings.get(word, ()):
+        rarity, postings = book.postings.get(word, (book.unheard, ()))
+        length += rarity * rarity
+        for i, weight in postings:
             likeness[i] += weight
     order = sorted(range(len(likeness)), key=lambda i: (-likeness[i], i))[:NEIGHBOURS]
-    top = likeness[order[0]] or 1.0
-    return [(i, likeness[i] / top) for i in order if likeness[i] > 0]
+    top, size = likeness[order[0]] or 1.0, math.sqrt(length) or 1.0
+    return [Near(i, likeness[i] / top, likeness[i] / size) for i in order if likeness[i] > 0]
 
 
 def hits_of(book: Book, scene: Scene) -> dict[str, Hit]:

@@ -1,4 +1,4 @@
-"""The answer's JSON schema as the embedded student fills it: one field per property, and a blank that is always valid."""
+"""The answer's JSON schema as the embedded student fills it: one field a property, and a blank that is always valid."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple

@@ -114,6 +114,7 @@ class Scene:
     actions: set[str] = field(default_factory=set)
     facts: set[str] = field(default_factory=set)
     message: str = ""
+    step: str = ""
     replies: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -167,6 +168,8 @@ def _read_agent(scene: Scene, action: object, text: str, place: int) -> None:
 
 
 def _read_other(scene: Scene, value: object) -> None:
+    if isinstance(value, Mapping) and isinstance(value.get("next_step"), str):
+        scene.step = value["next_step"][:200]
     for leaf in leaves(value):
         scene.facts.add(leaf[:200])
         if " " in leaf:

@@ -1,0 +1,1 @@
+"""What each step does; one idea, one file."""

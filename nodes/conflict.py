@@ -17,9 +17,10 @@ class MonitorConflict(dspy.Signature):
 
     Look at the customer's words, not at the topic. Many conversations have no conflict: otherwise choose none.
 
-    - frustration: "ridiculous", "unacceptable", "still", "again", "third time", "not happy", "disappointed", "waste of time", "are you kidding", "fed up", "useless", "angry"
+    - frustration: "ridiculous", "unacceptable", "third time", "not happy", "disappointed", "waste of time", "seriously"
+    - frustration: "are you kidding", "fed up", "useless", "angry", "still waiting", "already told you", "not acceptable"
     - confusion: "don't understand", "what do you mean", "confused", "not sure what", "makes no sense", "which one"
-    - bargaining: "discount", "cheaper", "too expensive", "lower price", "better price", "match the price", "free of charge"
+    - bargaining: "discount", "cheaper", "too expensive", "lower price", "better price", "knock off", "best price"
     - off_topic: "by the way", "unrelated", "the weather", "your favourite", "joke"
     - cancellation: "cancel", "go elsewhere", "somewhere else", "forget it", "never mind", "call it off"
 

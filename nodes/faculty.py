@@ -1,4 +1,4 @@
-"""What the five modules share: how a signature gets its labels, how a program answers a turn, how a turn becomes an example."""
+"""What the five modules share: labels for a signature, an answer to a turn, an example from a turn."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,17 +33,20 @@ class Faculty:
     inputs: Callable[[Mapping[str, Any]], dict[str, Any]]
     metric: Metric
     main_fields: tuple[str, ...]
+    truth: Callable[[BrainDecision, Mapping[str, Any], Profile], dict[str, Any]] | None = None
+    """What the metric wants to know beside the evidence itself."""
 
     def program(self, profile: Profile) -> dspy.Module:
         """Return the hand-written baseline, v0.0."""
         return dspy.Predict(self.signature(profile))
 
     def example(
-        self, decision: BrainDecision, history: Sequence[Line], evidence: Mapping[str, Any]
+        self, decision: BrainDecision, history: Sequence[Line], evidence: Mapping[str, Any], profile: Profile
     ) -> dspy.Example | None:
         """Return the turn as an example: what the module was shown, and what turned out to be true.
 
-        None when no main field has evidence. `history` holds the messages before the turn.
+        None when no main field has evidence. `history` holds the messages before the turn; `evidence` the most trusted
+        value of each field.
         """
         if not any(name in evidence for name in self.main_fields):
             return None
@@ -54,7 +57,10 @@ class Faculty:
             "readings": decision.readings,
         }
         inputs = self.inputs(turn)
-        return dspy.Example(**inputs, **evidence).with_inputs(*inputs)
+        known = {**evidence, **(self.truth(decision, evidence, profile) if self.truth else {})}
+        return dspy.Example(
+            **{name: value for name, value in known.items() if name not in inputs}, **inputs
+        ).with_inputs(*inputs)
 
 
 def with_labels(signature: type[dspy.Signature], labels: Mapping[str, str], *fields: str) -> type[dspy.Signature]:
@@ -64,7 +70,7 @@ def with_labels(signature: type[dspy.Signature], labels: Mapping[str, str], *fie
     """
     if not labels:
         return signature
-    closed = Literal[tuple(labels)]  # type: ignore[valid-type]
+    closed: Any = Literal[tuple(labels)]
     meanings = "\n".join(f"- {label}: {meaning}" if meaning else f"- {label}" for label, meaning in labels.items())
     for name in fields:
         is_list = signature.output_fields[name].annotation == list[str]
@@ -78,7 +84,14 @@ async def read(faculty: Faculty, state: ShadowState, runtime: Runtime[Context]) 
     version = state["versions"][faculty.name]
     program = brain.program(faculty, state["profile"], version)
     adapter, started = AnswerAdapter(), time.perf_counter()
-    with dspy.context(lm=brain.student, adapter=adapter, disable_history=True, trace=None, callbacks=[]):
+    with dspy.context(
+        lm=brain.student,
+        adapter=adapter,
+        disable_history=True,
+        trace=None,
+        callbacks=[],
+        warn_on_type_mismatch=False,
+    ):
         answer = await program.acall(**faculty.inputs(state))
     reading = Reading(
         fields=answer.toDict(),

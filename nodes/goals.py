@@ -61,7 +61,12 @@ def _alignment(gold: dspy.Example, pred: dspy.Prediction) -> Component:
         overlapping("sub_goals", 1, pred.get("sub_goals"), gold.get("sub_goals")),
     ]
     known = [(name, score, text) for name, _, score, text in parts if score is not None]
-    return ("goals", 0.5, mean([score for _, score, _ in known]), " ".join(f"{name}: {text}" for name, _, text in known))
+    return (
+        "goals",
+        0.5,
+        mean([score for _, score, _ in known]),
+        " ".join(f"{name}: {text}" for name, _, text in known),
+    )
 
 
 def _actionability(sub_goals: Any) -> Component:

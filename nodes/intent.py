@@ -15,9 +15,9 @@ from understudy.state import Context, ShadowState
 class PredictIntent(dspy.Signature):
     """Say what the customer wants from the whole conversation so far, and what the agent should do next.
 
-    The intent is the matter that brought the customer here; it stays the same while the customer only answers questions,
-    and changes when the customer asks for something else. The next step is the one act a good agent would do now: greet
-    back, ask for one thing that is missing, answer, confirm, or close when all is settled.
+    The intent is the matter that brought the customer here; it stays the same while the customer only answers
+    questions, and changes when the customer asks for something else. The next step is the one act a good agent would do
+    now: greet back, ask for one thing that is missing, answer, confirm, or close when all is settled.
     """
 
     history: list[dict[str, str]] = dspy.InputField(desc="the conversation before the message, oldest first")

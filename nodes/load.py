@@ -3,14 +3,13 @@
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Any
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
-from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_config
 from langgraph.runtime import Runtime
 from langgraph.types import Overwrite
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from understudy.checkpoints.gym import Gym
 from understudy.nodes.brain import Brain, brain_of
@@ -35,17 +34,14 @@ _NOTHING_NEW: Update = {"turn": None, "last_seq": None, "decision_id": None}
 
 
 class Posted(BaseModel):
-    """The shape of what is posted beside the messages."""
+    """The shape of what is posted for this run alone."""
 
-    conversation_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    state: dict[str, Any] | None = None
-    customer: dict[str, Any] | None = None
     outcome: Outcome | None = None
     label: Label | None = None
     upto: int | None = None
 
 
-def load(state: ShadowState, runtime: Runtime[Context], config: RunnableConfig) -> Update:
+def load(state: ShadowState, runtime: Runtime[Context]) -> Update:
     """Write what was posted to the log, and return the oldest turn that waits there, or a turn of None.
 
     Raises:
@@ -53,11 +49,11 @@ def load(state: ShadowState, runtime: Runtime[Context], config: RunnableConfig) 
     """
     brain, context = brain_of(runtime.context), runtime.context or Context()
     posted = _check(state)
-    conversation_id = posted.conversation_id or config.get("configurable", {}).get("thread_id")
+    conversation_id = str(state.get("conversation_id") or get_config().get("configurable", {}).get("thread_id") or "")
     if not conversation_id:
         raise InputError("conversation_id: must be given when the run has no thread")
-    base = {
-        "conversation_id": clean_text(str(conversation_id)),
+    base: Update = {
+        "conversation_id": conversation_id,
         "readings": Overwrite({}),
         "faults": Overwrite([]),
         "started": time.perf_counter(),
@@ -65,16 +61,16 @@ def load(state: ShadowState, runtime: Runtime[Context], config: RunnableConfig) 
     }
     if brain.gym is None:
         return {**base, **_newest_of(state, brain, context)}
-    return {**base, **_oldest_waiting(brain.gym, base["conversation_id"], posted, state, brain, context)}
+    return {**base, **_oldest_waiting(brain.gym, conversation_id, posted, state, brain, context)}
 
 
-def load_baselines(state: ShadowState, runtime: Runtime[Context], config: RunnableConfig) -> Update:
+def load_baselines(state: ShadowState, runtime: Runtime[Context]) -> Update:
     """Do as `load` does, with every module at v0.0."""
     context = replace(runtime.context or Context(), use_optimized=False)
-    return load(state, runtime.override(context=context), config)
+    return load(state, runtime.override(context=context))
 
 
-def next_steps(state: ShadowState) -> list[str] | str:
+async def next_steps(state: ShadowState) -> list[str] | str:
     """Route: a customer message to the readers, anything else that is new to `record`."""
     if state.get("turn") is not None:
         return [faculty.name for faculty in READERS]
@@ -141,19 +137,17 @@ def _newest_of(state: ShadowState, brain: Brain, context: Context) -> Update:
 
 
 def _versions(brain: Brain, profile: str, context: Context) -> dict[str, str]:
+    """Fix the version of each module for the turn, and load it here: a reader may not wait for a file."""
     return {name: brain.version(faculty, profile, context) for name, faculty in MODULES.items()}
 
 
 def _check(state: ShadowState) -> Posted:
     try:
-        posted = Posted.model_validate({k: state.get(k) for k in Posted.model_fields})
-        for name in ("state", "customer", "label"):
-            clean_json(state.get(name))
+        return Posted.model_validate({k: state.get(k) for k in Posted.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{where}: {first['msg']}; got {str(first['input'])[:100]!r}") from None
-    return posted
 
 
 def _check_turn(gym: Gym, conversation_id: str, turn: int) -> None:
@@ -165,7 +159,7 @@ def _events(state: ShadowState, posted: Posted, known_ids: set[str]) -> Iterable
     """Yield what was posted as events; a message that the log has is none."""
     new = [m for m in state.get("messages") or [] if isinstance(m, (HumanMessage, AIMessage)) and m.id not in known_ids]
     newest = next((m for m in reversed(new) if isinstance(m, HumanMessage)), None)
-    said = {"state": clean_json(posted.state), "customer": clean_json(posted.customer)}
+    said = {name: value for name in ("state", "customer") if (value := state.get(name))}
     for message in new:
         line = _as_line(message)
         yield Event(
@@ -173,7 +167,7 @@ def _events(state: ShadowState, posted: Posted, known_ids: set[str]) -> Iterable
             text=line["text"],
             action=line.get("action"),
             message_id=message.id or str(uuid4()),
-            payload={k: v for k, v in said.items() if v is not None} if message is newest else {},
+            payload=said if message is newest else {},
         )
     if posted.label:
         yield Event(kind="label", payload=clean_json(posted.label.model_dump(exclude_none=True)))

@@ -18,10 +18,11 @@ Phrases = Annotated[list[str], Field(max_length=8)]
 class EvaluateQuality(dspy.Signature):
     """Judge how well the agent has handled the conversation so far, and how satisfied the customer will be at its end.
 
-    - user_satisfaction is high when the customer says "thank you", "thanks", "great", "perfect", "wonderful", "awesome".
-    - user_satisfaction is low when the customer says "ridiculous", "unacceptable", "disappointed", "waste of time", "useless", "never again", "not happy", "angry".
+    - user_satisfaction is high when the customer says "thank you", "thanks", "great", "perfect", "wonderful".
+    - user_satisfaction is low when the customer says "ridiculous", "unacceptable", "disappointed", "waste of time".
+    - user_satisfaction is low when the customer says "useless", "never again", "not happy", "angry", "fed up".
     - user_satisfaction is low when the agent says "unable to", "unavailable", "cannot", "unfortunately".
-    - quality_score is low when the customer says "already told you", "still waiting", "you did not answer", "third time".
+    - quality_score is low when the customer says "already told you", "still waiting", "third time".
     - completeness is high when the agent says "confirmed", "booked", "is done", "all set".
 
     Name issues and suggestions in a few words each, only where there is a reason for them.
@@ -53,7 +54,10 @@ def inputs(turn: Mapping[str, Any]) -> dict[str, Any]:
 def quality_metric(
     gold: dspy.Example, pred: dspy.Prediction, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
 ) -> dspy.Prediction:
-    """Score a reading: satisfaction 0.4, issues 0.3, confidence 0.2, suggestions 0.1; `dspy.Prediction(score, feedback)`."""
+    """Score a reading: satisfaction 0.4, issues 0.3, confidence 0.2, suggestions 0.1.
+
+    Returns `dspy.Prediction(score, feedback)`.
+    """
     right, said = number(gold.get("user_satisfaction")), number(pred.get("user_satisfaction"))
     correct = None if right is None else 0.0 if said is None else 1 - abs(said - right)
     return verdict(

@@ -4,7 +4,7 @@ import time
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from understudy.checkpoints.gym import Gym, now
@@ -21,22 +21,22 @@ COLUMNS = {
 """Which field of which module has a column of its own; `readings` holds all of them."""
 
 
-def record(state: ShadowState, runtime: Runtime[Context], config: RunnableConfig) -> Update:
+def record(state: ShadowState, runtime: Runtime[Context]) -> Update:
     """Write the decision and take the turn off the inbox, in one transaction."""
     brain = brain_of(runtime.context)
     if brain.gym is None:
         return {}
-    return _write(brain.gym, brain, state, config)
+    return _write(brain.gym, brain, state)
 
 
-def what_waits(state: ShadowState) -> str:
+async def what_waits(state: ShadowState) -> str:
     """Route: back to `load` while more turns of the conversation wait."""
     return "load" if state.get("waiting") else "__end__"
 
 
-def _write(gym: Gym, brain: Brain, state: ShadowState, config: RunnableConfig) -> Update:
+def _write(gym: Gym, brain: Brain, state: ShadowState) -> Update:
     conversation_id = state["conversation_id"]
-    decision = _decision(state, brain, config) if state.get("turn") is not None else None
+    decision = _decision(state, brain) if state.get("turn") is not None else None
     gym.record(decision, conversation_id, gym.pending(conversation_id, state["last_seq"]))
     return {
         "decision_id": decision.decision_id if decision else None,
@@ -44,7 +44,7 @@ def _write(gym: Gym, brain: Brain, state: ShadowState, config: RunnableConfig) -
     }
 
 
-def _decision(state: ShadowState, brain: Brain, config: RunnableConfig) -> BrainDecision:
+def _decision(state: ShadowState, brain: Brain) -> BrainDecision:
     """Make the row of the turn."""
     readings = state["readings"]
     columns: dict[str, Any] = {
@@ -62,7 +62,7 @@ def _decision(state: ShadowState, brain: Brain, config: RunnableConfig) -> Brain
         created_at=now(),
         user_message=state["message"],
         history_upto=state["seq"],
-        state_snapshot=state.get("state"),
+        state_snapshot=state.get("state") or None,
         readings=readings,
         faults=sorted(state["faults"], key=lambda fault: str(fault["step"])),
         versions=state["versions"],
@@ -72,7 +72,7 @@ def _decision(state: ShadowState, brain: Brain, config: RunnableConfig) -> Brain
         latency_ms=round((time.perf_counter() - state["started"]) * 1000, 3),
         engine=brain.settings.lm_provider,
         brain_mode=brain.settings.brain_mode,
-        **_checkpoint(config),
+        **_checkpoint(),
         **columns,
     )
 
@@ -82,8 +82,9 @@ def decision_id(conversation_id: str, message_id: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"understudy:{conversation_id}\n{message_id}"))
 
 
-def _checkpoint(config: RunnableConfig) -> dict[str, str | None]:
+def _checkpoint() -> dict[str, Any]:
     """Say where the run's checkpoint is; a run inside a host's graph has none in the gym."""
+    config = get_config()
     where = config.get("configurable", {})
     nested = "|" in str(where.get("checkpoint_ns", ""))
     thread, run = where.get("thread_id"), config.get("metadata", {}).get("run_id")

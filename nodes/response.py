@@ -10,7 +10,7 @@ from pydantic import Field
 from understudy.nodes.faculty import Faculty, Score, Update, answered, read, with_labels
 from understudy.nodes.scoring import Component, content, honest, similarity, verdict, words
 from understudy.profile import Profile
-from understudy.state import Context, ShadowState
+from understudy.state import BrainDecision, Context, ShadowState
 
 GOOD_ENOUGH = 0.7
 """Similarity to a reply that worked from which on nothing more is gained: other words may be as good."""
@@ -21,8 +21,8 @@ Reply = Annotated[str, Field(max_length=4000)]
 class ProposeResponse(dspy.Signature):
     """Write the reply that a good agent would send now: short, kind, true, and one step further.
 
-    Do what the predicted next step says. Ask for one missing thing at a time. Promise nothing that the conversation does
-    not hold. Be empathetic when the conflict is frustration, firm when it is bargaining, otherwise friendly.
+    Do what the predicted next step says. Ask for one missing thing at a time. Promise nothing that the conversation
+    does not hold. Be empathetic when the conflict is frustration, firm when it is bargaining, otherwise friendly.
     """
 
     history: list[dict[str, str]] = dspy.InputField(desc="the conversation before the message, oldest first")
@@ -58,10 +58,11 @@ def inputs(turn: Mapping[str, Any]) -> dict[str, Any]:
 def response_metric(
     gold: dspy.Example, pred: dspy.Prediction, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
 ) -> dspy.Prediction:
-    """Score a reply: satisfaction 0.4, appropriateness 0.3, confidence 0.2, coverage 0.1; `dspy.Prediction(score, feedback)`.
+    """Score a reply: satisfaction 0.4, appropriateness 0.3, confidence 0.2, coverage 0.1.
 
-    `gold.good_replies` are replies that worked in the same state (intent and next step), the one that was sent among them
-    if the conversation did not fail; `gold.missing` are words for the data that are still missing.
+    `gold.good_replies` are replies that worked in the same state (intent and next step), the one that was sent among
+    them if the conversation did not fail; `gold.missing` are words for the data that are still missing. Returns
+    `dspy.Prediction(score, feedback)`.
     """
     reply = str(pred.get("proposed_response") or "")
     good = gold.get("good_replies") or []
@@ -103,7 +104,17 @@ def _coverage(reply: str, missing: list[str]) -> Component:
     return ("coverage", 0.1, float(asked), f"still missing: {', '.join(missing)}.")
 
 
-RESPONSE = Faculty("response", signature, inputs, response_metric, ("proposed_response",))
+def truth(decision: BrainDecision, evidence: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
+    """Return the reply that was sent, unless the conversation failed, and words for the data that are still missing."""
+    sent = evidence.get("proposed_response")
+    worked = sent and decision.workflow_outcome not in ("failure", "abandoned")
+    intent, given = evidence.get("intent"), evidence.get("required_info")
+    required = profile.intents[intent].required if intent in profile.intents and given is not None else ()
+    missing = [f"{name} {profile.data[name]}" for name in required if name not in (given or ())]
+    return {"good_replies": [sent] if worked else [], "missing": missing}
+
+
+RESPONSE = Faculty("response", signature, inputs, response_metric, ("proposed_response",), truth)
 
 
 async def propose_response(state: ShadowState, runtime: Runtime[Context]) -> Update:

@@ -13,11 +13,12 @@ Component = tuple[str, float, float | None, str]
 """Name, weight, score in 0..1 or None without evidence, and what was wrong and would have been right."""
 
 STOP_WORDS = frozenset(
-    "a about after again all also am an and any are as at be because been before being but by can could did do does doing"
-    " done down for from get got had has have he her here him his how i if in into is it its just let like may me might"
-    " more most much my no nor not now of off on once only or other our out over own please said same say says she should"
-    " so some such than that the their them then there these they this those through to too under until up us very was we"
-    " were what when where which while who why will with would yes you your customer agent message".split()
+    "a about after again all also am an and any are as at be because been before being but by can could did do "
+    "does doing done down for from get got had has have he her here him his how i if in into is it its just let "
+    "like may me might more most much my no nor not now of off on once only or other our out over own please said "
+    "same say says she should so some such than that the their them then there these they this those through to "
+    "too under until up us very was we were what when where which while who why will with would yes you your "
+    "customer agent message".split()
 )
 
 

@@ -1,0 +1,38 @@
+# Everything a user or developer runs. The first target that needs it makes .venv and installs the package there.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONUTF8 = 1
+
+.PHONY: demo test check bench prove studio clean
+
+demo: .venv/installed
+	$(BIN)/understudy demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=.venv/typing $(BIN)/mypy -p understudy
+	$(BIN)/lint-imports
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/run.py
+
+prove: .venv/installed
+	$(BIN)/python benchmarks/prove.py
+
+studio: .venv/installed
+	$(BIN)/langgraph dev --n-jobs-per-worker 4
+
+# .venv/typing holds a link named as the package, since type checkers cannot follow the editable install.
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	mkdir -p .venv/typing && ln -sfn ../.. .venv/typing/understudy
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .langgraph_api

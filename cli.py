@@ -1,0 +1,336 @@
+"""The command line: `understudy ...`."""
+
+import asyncio
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from understudy.nodes.brain import Brain
+
+# Commands import what they need when they run: `understudy --help` does not wait for DSPy.
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else on stdout.")
+STOPPED = "stopped; what is written is kept, and the same command goes on from here"
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on stderr and exit status 1."""
+    from understudy.state import UnderstudyError
+
+    try:
+        sys.exit(commands.main(standalone_mode=False) or 0)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except UnderstudyError as error:
+        sys.exit(_error(str(error)))
+    except (KeyboardInterrupt, click.Abort):
+        _error(STOPPED)
+        sys.exit(130)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="understudy")
+def commands() -> None:
+    r"""Learn safely from live customer chat: watch in shadow mode, write down what would have been said, send nothing.
+
+    Settings come from the environment and from .env (see .env.example). Start with:
+
+    \b
+      understudy demo
+      understudy replay conversations.jsonl
+      understudy status
+    """
+
+
+@commands.command()
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("understudy-demo"),
+    show_default=True,
+    help="Where the demo's own gym is put; made anew each time.",
+)
+@JSON
+def demo(folder: Path, as_json: bool) -> None:
+    """Show the whole story on the bundled conversations; your own gym is not touched."""
+    from understudy.demo import BUNDLED, run_demo
+
+    with _bar("observing", _count_lines([BUNDLED])) as advance:
+        found = asyncio.run(run_demo(folder, advance))
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        _show_demo(found)
+
+
+@commands.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@JSON
+def replay(files: tuple[Path, ...], as_json: bool) -> int:
+    r"""Observe recorded conversations: JSON lines, one conversation a line.
+
+    A line looks like this (only conversation_id and messages with role and text must be there):
+
+    \b
+      {"conversation_id": "c1", "profile": "default", "customer": {"name": "Ines"},
+       "messages": [{"role": "customer", "text": "Can you take my van on Friday?",
+                     "at": "2026-11-23T10:00:00Z", "labels": {"intent": "booking"}},
+                    {"role": "agent", "text": "At what time?", "action": "ask_time"}],
+       "outcome": {"workflow_outcome": "success", "user_satisfaction": 0.9}}
+
+    Run it again after an interruption: what was observed is not observed twice. A bad line is skipped and told, the
+    others are kept, and the exit status is 1.
+    """
+    from understudy.replay import replay as observe
+
+    brain = _brain()
+    with _bar("observing", _count_lines(files)) as advance:
+        report = asyncio.run(observe(list(files), brain, advance))
+    if brain.gym is None:
+        raise AssertionError("replay runs with a gym only")
+    found = report.to_json(brain.gym)
+    brain.gym.close()
+    for line in report.lines.errors:
+        _error(line)
+    _tell(found, as_json)
+    return 1 if report.lines.skipped else 0
+
+
+@commands.command()
+@JSON
+def status(as_json: bool) -> None:
+    """Say what the gym holds and what runs."""
+    from understudy.status import status as look
+
+    _tell(look(_brain()), as_json)
+
+
+@commands.command()
+@JSON
+def doctor(as_json: bool) -> int:
+    """Check that everything is there; the exit status is 1 when something needed is missing."""
+    from understudy.status import doctor as look
+
+    checks = look()
+    if as_json:
+        click.echo(json.dumps({"checks": checks}))
+    else:
+        for check in checks:
+            click.echo(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']}: {check['detail']}")
+    return 0 if all(check["ok"] for check in checks) else 1
+
+
+@commands.command()
+@click.argument("conversation")
+@click.option("--workflow-outcome", type=click.Choice(["success", "failure", "abandoned"]), help="How it ended.")
+@click.option("--satisfaction", type=click.FloatRange(0, 1), help="The customer's satisfaction, 0 to 1.")
+@JSON
+def outcome(conversation: str, workflow_outcome: str | None, satisfaction: float | None, as_json: bool) -> None:
+    """Say how a conversation ended; this is evidence, and it closes the conversation."""
+    from understudy.replay import tell
+
+    if workflow_outcome is None and satisfaction is None:
+        raise click.UsageError("give --workflow-outcome, --satisfaction, or both")
+    given = {"workflow_outcome": workflow_outcome, "user_satisfaction": satisfaction}
+    brain = _brain()
+    asyncio.run(tell(brain, conversation, outcome={k: v for k, v in given.items() if v is not None}))
+    _tell(_tally(brain, [conversation]), as_json)
+
+
+@commands.command()
+@click.argument("conversation", required=False)
+@click.argument("turn", required=False, type=click.IntRange(0))
+@click.argument("values", nargs=-1, metavar="[FIELD=VALUE]...")
+@click.option(
+    "--file",
+    "table",
+    type=click.Path(path_type=Path),
+    help="A CSV file with the columns conversation_id, turn and one for each field; an empty cell says nothing.",
+)
+@click.option("--author", help="Who says so.")
+@JSON
+def label(
+    conversation: str | None,
+    turn: int | None,
+    values: tuple[str, ...],
+    table: Path | None,
+    author: str | None,
+    as_json: bool,
+) -> int:
+    """Say what is true of a turn: `understudy label c1 0 intent=booking conflict_type=none`.
+
+    Turns are customer messages, counted from 0. A list is written with commas: required_info=phone,service. A later
+    label corrects an earlier one; both are kept.
+    """
+    if (table is None) == (conversation is None):
+        raise click.UsageError("give CONVERSATION TURN FIELD=VALUE..., or --file rows.csv")
+    if table is None and (turn is None or not values):
+        raise click.UsageError("give CONVERSATION TURN FIELD=VALUE...")
+    rows = _rows(table) if table else iter([("", str(conversation), str(turn), dict(_pair(v) for v in values))])
+    brain, told, errors = _brain(), [], []
+    for where, conversation_id, number, fields in rows:
+        try:
+            _label(brain, conversation_id, number, fields, author)
+            told.append(conversation_id)
+        except _expected() as error:
+            errors.append(f"{where}{error}")
+    for line in errors:
+        _error(line)
+    _tell({"labelled": len(told), "skipped": len(errors), **_tally(brain, sorted(set(told)))}, as_json)
+    return 1 if errors else 0
+
+
+@commands.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@JSON
+def export(file: Path, as_json: bool) -> None:
+    """Write decisions with their evidence as JSON lines into FILE; - is stdout."""
+    from understudy.status import exported
+
+    brain = _brain()
+    count = 0
+    with click.open_file(str(file), "w", encoding="utf-8", atomic=str(file) != "-") as out:
+        for row in exported(brain):
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    if str(file) != "-":
+        _tell({"decisions": count, "file": str(file)}, as_json)
+
+
+def _label(brain: "Brain", conversation_id: str, turn: str, fields: dict[str, str], author: str | None) -> None:
+    """Give one label to the graph."""
+    from understudy.recording import read_labels
+    from understudy.replay import tell
+    from understudy.state import InputError
+
+    if not turn.isdecimal():
+        raise InputError(f"turn: must be a whole number from 0, is {turn!r}")
+    name = brain.gym.profile_of(conversation_id) if brain.gym else None
+    given = {"turn": int(turn), "fields": read_labels(fields, brain.profile(name)), "author": author}
+    asyncio.run(tell(brain, conversation_id, label=given))
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str, str, dict[str, str]]]:
+    """Yield where a row of a CSV file stands, its conversation, its turn, and the fields that are not empty."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if not {"conversation_id", "turn"} <= set(reader.fieldnames or ()):
+                raise click.ClickException(f"{path}:1: the columns conversation_id and turn must be there")
+            for row in reader:
+                fields = {k: v for k, v in row.items() if k not in ("conversation_id", "turn", None) and v}
+                yield f"{path}:{reader.line_num}: ", row["conversation_id"], row["turn"] or "", fields
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise click.ClickException(f"{path}: cannot be read as CSV: {error}") from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise click.UsageError(f"{text!r}: write FIELD=VALUE")
+    return name, value
+
+
+def _brain() -> "Brain":
+    from understudy.nodes.brain import Brain
+    from understudy.settings import Settings
+
+    return Brain(Settings())
+
+
+def _expected() -> type[Exception]:
+    from understudy.state import UnderstudyError
+
+    return UnderstudyError
+
+
+def _tally(brain: "Brain", conversations: list[str]) -> dict[str, Any]:
+    return dict(brain.gym.tally(conversations)) if brain.gym else {}
+
+
+def _error(message: str) -> int:
+    for line in message.splitlines():
+        click.echo(f"understudy: {_printable(line)}", err=True)
+    return 1
+
+
+def _printable(text: str) -> str:
+    """Return the text without what a terminal would obey."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _tell(found: dict[str, Any], as_json: bool) -> None:
+    """Print a result: one JSON object, or a line a key."""
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    width = max(map(len, found))
+    for key, value in found.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        click.echo(f"{key.replace('_', ' '):<{width}}  {shown}")
+
+
+def _count_lines(paths: Any) -> int:
+    """Count lines for the progress bar; a file that cannot be read is told later."""
+    total = 0
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                total += sum(1 for _ in file)
+        except OSError:
+            continue
+    return total
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show progress on stderr when that is a terminal; yield what is called with the turns of each conversation."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("conversations,"),
+               TextColumn("{task.fields[turns]} turns"), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total, turns=0)
+
+        def advance(turns: int) -> None:
+            progress.update(task, advance=1, turns=progress.tasks[0].fields["turns"] + turns)
+
+        yield advance
+
+
+def _show_demo(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    seen = found["observe"]
+    table = Table(title="What the understudy saw, and how often it was right", title_justify="left")
+    for column in ("module", "turns with evidence", "score", "right"):
+        table.add_column(column, justify="left" if column in ("module", "right") else "right")
+    for name, module in found["modules"].items():
+        right = ", ".join(f"{field} {share:.0%}" for field, share in module["right"].items())
+        score = "-" if module["score"] is None else f"{module['score']:.2f}"
+        table.add_row(name, str(module["turns"]), score, right)
+    console = Console()
+    console.print(
+        f"Observed {seen['conversations']} conversations, {seen['turns']} customer turns, in {seen['seconds']:.1f} s: "
+        f"{seen['decisions']} decisions, {seen['faults']} faults, {seen['evidence']} pieces of evidence."
+    )
+    console.print(table)
+    console.print(
+        "The embedded engine answered with the hand-written instructions (v0.0). It needs nothing and is no substitute "
+        f"for a real model.\nAll of it is in {seen['gym']}: open it with any SQLite tool, or run\n"
+        f"  RL_GYM_DB_PATH={seen['gym']} understudy status",
+        highlight=False,
+    )

@@ -1,0 +1,49 @@
+"""What the tests share: a working directory of their own, no settings from outside, a small conversation."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from understudy.nodes.brain import Brain
+from understudy.settings import Settings, current_settings
+
+DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Run in an empty folder, with the defaults."""
+    for name in os.environ:
+        if name.lower() in Settings.model_fields or name.startswith(("LANGSMITH_", "LANGCHAIN_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    current_settings.cache_clear()
+    yield tmp_path
+    current_settings.cache_clear()
+
+
+@pytest.fixture
+def brain(home: Path) -> Iterator[Brain]:
+    """A brain with its gym in the empty folder."""
+    brain = Brain(Settings())
+    yield brain
+    if brain.gym:
+        brain.gym.close()
+
+
+@pytest.fixture
+def data() -> Path:
+    """Real conversations, where this machine has them."""
+    if not DATA.is_dir():
+        pytest.skip("the real conversations are not on this machine")
+    return DATA
+
+
+def conversation(id: str = "c1", *texts: str, **more: Any) -> dict[str, Any]:
+    """Return a recording in which customer and agent take turns."""
+    roles = ("customer", "agent")
+    messages = [{"role": roles[i % 2], "text": text} for i, text in enumerate(texts or ("hello", "hi", "a wash please"))]
+    return {"conversation_id": id, "messages": messages, **more}
