@@ -2,3 +2,38 @@
 
 The public names are loaded when they are first used, so that importing the package costs a host almost nothing.
 """
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "understudy.state": ["BrainDecision", "Context", "InputError", "UnderstudyError"],
+    "understudy.settings": ["Settings", "SettingsError"],
+    "understudy.profile": ["Profile", "ProfileError", "load_profile"],
+    "understudy.checkpoints.gym": ["Gym", "GymError"],
+    "understudy.checkpoints.saver": ["open_checkpointer"],
+    "understudy.checkpoints.versioning": ["ModuleVersioning", "VersionError"],
+    "understudy.lm.roles": ["get_student_lm"],
+    "understudy.nodes.modules": ["load_all_modules", "load_module"],
+    "understudy.nodes.conflict": ["conflict_metric"],
+    "understudy.nodes.intent": ["intent_metric"],
+    "understudy.nodes.quality": ["quality_metric"],
+    "understudy.nodes.goals": ["goals_metric"],
+    "understudy.nodes.response": ["response_metric"],
+    "understudy.graph.shadow": ["create_shadow_workflow"],
+    "understudy.replay": ["ReplayError"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'understudy' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -3,9 +3,11 @@
 import asyncio
 import csv
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +24,27 @@ STOPPED = "stopped; what is written is kept, and the same command goes on from h
 
 def main() -> None:
     """Run the command line; an error of ours is one line on stderr and exit status 1."""
-    from understudy.state import UnderstudyError
-
     try:
-        sys.exit(commands.main(standalone_mode=False) or 0)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except UnderstudyError as error:
-        sys.exit(_error(str(error)))
+        sys.exit(_run())
     except (KeyboardInterrupt, click.Abort):
         _error(STOPPED)
         sys.exit(130)
+
+
+def _run() -> int:
+    from understudy.state import UnderstudyError
+
+    try:
+        return int(commands.main(standalone_mode=False) or 0)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        return _error(error.message)
+    except UnderstudyError as error:
+        return _error(str(error))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -64,8 +73,11 @@ def commands() -> None:
 def demo(folder: Path, as_json: bool) -> None:
     """Show the whole story on the bundled conversations; your own gym is not touched."""
     from understudy.demo import BUNDLED, run_demo
+    from understudy.settings import Settings
 
-    with _bar("observing", _count_lines([BUNDLED])) as advance:
+    if folder.resolve() == Settings().rl_gym_db_path.resolve().parent:
+        raise click.UsageError(f"--folder {folder}: your own gym is there, and the demo makes its gym anew")
+    with _bar("observing", [BUNDLED]) as advance, _told(folder):
         found = asyncio.run(run_demo(folder, advance))
     if as_json:
         click.echo(json.dumps(found))
@@ -94,7 +106,7 @@ def replay(files: tuple[Path, ...], as_json: bool) -> int:
     from understudy.replay import replay as observe
 
     brain = _brain()
-    with _bar("observing", _count_lines(files)) as advance:
+    with _bar("observing", files) as advance:
         report = asyncio.run(observe(list(files), brain, advance))
     if brain.gym is None:
         raise AssertionError("replay runs with a gym only")
@@ -126,7 +138,7 @@ def doctor(as_json: bool) -> int:
         click.echo(json.dumps({"checks": checks}))
     else:
         for check in checks:
-            click.echo(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']}: {check['detail']}")
+            click.echo(_printable(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']}: {check['detail']}"))
     return 0 if all(check["ok"] for check in checks) else 1
 
 
@@ -177,13 +189,8 @@ def label(
     if table is None and (turn is None or not values):
         raise click.UsageError("give CONVERSATION TURN FIELD=VALUE...")
     rows = _rows(table) if table else iter([("", str(conversation), str(turn), dict(_pair(v) for v in values))])
-    brain, told, errors = _brain(), [], []
-    for where, conversation_id, number, fields in rows:
-        try:
-            _label(brain, conversation_id, number, fields, author)
-            told.append(conversation_id)
-        except _expected() as error:
-            errors.append(f"{where}{error}")
+    brain = _brain()
+    told, errors = _label_all(brain, rows, author)
     for line in errors:
         _error(line)
     _tell({"labelled": len(told), "skipped": len(errors), **_tally(brain, sorted(set(told)))}, as_json)
@@ -198,40 +205,86 @@ def export(file: Path, as_json: bool) -> None:
     from understudy.status import exported
 
     brain = _brain()
-    count = 0
-    with click.open_file(str(file), "w", encoding="utf-8", atomic=str(file) != "-") as out:
+    if str(file) == "-":
         for row in exported(brain):
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
-    if str(file) != "-":
-        _tell({"decisions": count, "file": str(file)}, as_json)
+            click.echo(json.dumps(row))
+        return
+    with _told(file):
+        count = _write(file.resolve(), exported(brain))
+    _tell({"decisions": count, "file": str(file)}, as_json)
+
+
+def _write(file: Path, rows: Iterator[dict[str, Any]]) -> int:
+    """Write rows where only the owner reads them, all or nothing; return how many."""
+    if file.exists() and not file.is_file():
+        raise click.ClickException(f"{file}: cannot be written: it is no plain file; - is stdout")
+    count, unfinished = 0, file.with_name(f".{file.name[:200]}.{os.getpid()}")
+    try:
+        with open(unfinished, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as out:
+            for row in rows:
+                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return count
+
+
+Row = tuple[str, str, str, dict[str, str]]
+"""Where a label stands (`file:line: `), its conversation, its turn, its fields."""
+
+
+def _label_all(brain: "Brain", rows: Iterator[Row], author: str | None) -> tuple[list[str], list[str]]:
+    """Give labels to the graph; return the conversation of each, and what is wrong with the others."""
+    from understudy.state import UnderstudyError
+
+    told, errors = [], []
+    for where, conversation_id, turn, fields in rows:
+        try:
+            _label(brain, conversation_id, turn, fields, author)
+            told.append(conversation_id)
+        except UnderstudyError as error:
+            errors.append(where + " ".join(str(error).splitlines()))
+    return told, errors
 
 
 def _label(brain: "Brain", conversation_id: str, turn: str, fields: dict[str, str], author: str | None) -> None:
     """Give one label to the graph."""
     from understudy.recording import read_labels
-    from understudy.replay import tell
+    from understudy.replay import known, tell
     from understudy.state import InputError
 
-    if not turn.isdecimal():
-        raise InputError(f"turn: must be a whole number from 0, is {turn!r}")
-    name = brain.gym.profile_of(conversation_id) if brain.gym else None
-    given = {"turn": int(turn), "fields": read_labels(fields, brain.profile(name)), "author": author}
+    _, profile = known(brain, conversation_id)
+    if not turn.isdecimal() or len(turn) > 9:
+        raise InputError(f"turn: must be a whole number from 0, is {turn[:60]!r}")
+    given = {"turn": int(turn), "fields": read_labels(fields, profile), "author": author}
     asyncio.run(tell(brain, conversation_id, label=given))
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str, str, dict[str, str]]]:
-    """Yield where a row of a CSV file stands, its conversation, its turn, and the fields that are not empty."""
+def _rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a CSV file that say something."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"conversation_id", "turn"} <= set(reader.fieldnames or ()):
-                raise click.ClickException(f"{path}:1: the columns conversation_id and turn must be there")
-            for row in reader:
-                fields = {k: v for k, v in row.items() if k not in ("conversation_id", "turn", None) and v}
-                yield f"{path}:{reader.line_num}: ", row["conversation_id"], row["turn"] or "", fields
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise click.ClickException(f"{path}: cannot be read as CSV: {error}") from None
+        # What is no UTF-8 stays wrong in its own row, and the rows around it are read.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            reader = csv.DictReader(file, restkey="a cell without a column", restval="")
+            yield from _read_rows(path, reader)
+    except OSError as error:
+        raise click.ClickException(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _read_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[Row]:
+    try:
+        if not {"conversation_id", "turn"} <= set(reader.fieldnames or ()):
+            raise click.ClickException(f"{path}:1: the columns conversation_id and turn must be there")
+        for row in reader:
+            conversation_id, turn = row.pop("conversation_id"), row.pop("turn")
+            fields = {name: text for name, cell in row.items() if (text := "".join(cell).strip())}
+            if fields:
+                yield f"{path}:{reader.line_num}: ", conversation_id, turn, fields
+    except csv.Error as error:
+        raise click.ClickException(
+            f"{path}:{reader.line_num}: not CSV from here on: {error}; the rows before are kept"
+        ) from None
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -246,12 +299,6 @@ def _brain() -> "Brain":
     from understudy.settings import Settings
 
     return Brain(Settings())
-
-
-def _expected() -> type[Exception]:
-    from understudy.state import UnderstudyError
-
-    return UnderstudyError
 
 
 def _tally(brain: "Brain", conversations: list[str]) -> dict[str, Any]:
@@ -277,23 +324,36 @@ def _tell(found: dict[str, Any], as_json: bool) -> None:
     width = max(map(len, found))
     for key, value in found.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        click.echo(f"{key.replace('_', ' '):<{width}}  {shown}")
+        click.echo(_printable(f"{key.replace('_', ' '):<{width}}  {shown}"))
 
 
-def _count_lines(paths: Any) -> int:
-    """Count lines for the progress bar; a file that cannot be read is told later."""
+def _count_lines(paths: Iterable[Path]) -> int | None:
+    """Count lines for the progress bar; None when a file cannot be read twice, as a pipe cannot."""
     total = 0
     for path in paths:
         try:
+            if not path.is_file():
+                return None
             with path.open("rb") as file:
                 total += sum(1 for _ in file)
         except OSError:
-            continue
+            return None
     return total
 
 
 @contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def _told(path: Path) -> Iterator[None]:
+    """Tell in one line that a file cannot be written."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.ClickException(f"{path}: cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _bar(what: str, paths: Iterable[Path]) -> Iterator[Callable[[int], None]]:
     """Show progress on stderr when that is a terminal; yield what is called with the turns of each conversation."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -302,7 +362,7 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("conversations,"),
                TextColumn("{task.fields[turns]} turns"), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total, turns=0)
+        task = progress.add_task(what, total=_count_lines(paths) if console.is_terminal else None, turns=0)
 
         def advance(turns: int) -> None:
             progress.update(task, advance=1, turns=progress.tasks[0].fields["turns"] + turns)

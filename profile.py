@@ -43,7 +43,7 @@ class Intent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str = ""
-    required: tuple[str, ...] = ()
+    required: tuple[LabelName, ...] = ()
 
 
 class Profile(BaseModel):
@@ -109,23 +109,23 @@ def load_profile(name: str) -> Profile:
     path = Path(name)
     if path.suffix != ".toml":
         raise ProfileError(f"no profile {name[:60]!r}; there are {_names(bundled())}, or give the path of a .toml file")
-    return _read(path, None)
+    return _read(path.absolute(), None)
 
 
 def registered_profile(name: str, own: str) -> Profile:
-    """Return the profile that a conversation names for itself: a bundled one, or the one that BRAIN_PROFILE loads.
+    """Return the profile that a conversation names for itself: the one that BRAIN_PROFILE loads, or a bundled one.
 
-    A name that comes with data is never a path.
+    A name that comes with data is never a path. BRAIN_PROFILE's goes first, as a copy may have kept the bundled name.
 
     Raises:
         ProfileError: it is none of these.
     """
     if re.fullmatch(r"[a-z0-9_]{1,40}", name):
-        if name in bundled():
-            return load_profile(name)
         mine = load_profile(own)
         if mine.name == name:
             return mine
+        if name in bundled():
+            return load_profile(name)
     raise ProfileError(f"no profile {name[:60]!r}; there are {_names(bundled())}, and the one BRAIN_PROFILE names")
 
 
@@ -142,20 +142,27 @@ def _read(path: Path, name: str | None) -> Profile:
     except FileNotFoundError:
         known = f"; there are {_names(bundled())}, or give the path of a .toml file"
         raise ProfileError(f"no profile {name or str(path)!r}{known}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ProfileError(f"{path}: not readable as TOML: {error}") from None
     try:
         return Profile.model_validate(table)
     except ValidationError as error:
-        raise ProfileError("\n".join(f"{path}: {_line(e)}" for e in error.errors()[:5])) from None
+        wrong = [e for e in error.errors() if e["type"] != "default_factory_not_called"]
+        raise ProfileError("\n".join(f"{path}: {_line(e)}" for e in wrong[:5])) from None
 
 
 def _line(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"] if part != "[key]")
-    message = error["msg"].removeprefix("Value error, ")
+    message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
+    for words, plain in {
+        "a valid tuple": "a list",
+        "a valid dictionary": "a table",
+        "Field required": "must be given",
+    }.items():
+        message = message.replace(words, plain)
     if error["type"] == "extra_forbidden":
         message = f"unknown key; a profile has {_names(Profile.model_fields)}, an intent {_names(Intent.model_fields)}"
-    return f"{where}: {message}" if where else message
+    return " ".join(f"{where}: {message}".split()) if where else message
 
 
 def _required(intents: dict[str, Intent]) -> dict[str, str]:

@@ -10,6 +10,7 @@ Only `conversation_id` and `messages` with `role` and `text` must be there.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +31,9 @@ MAX_LINE = 64 * 1024 * 1024
 MAX_LISTED = 20
 """Wrong lines of one file that are told one by one."""
 
+MAX_DEPTH = 60
+"""Levels of JSON inside JSON that are read."""
+
 
 def _moment(value: Any) -> Any:
     """Return a time in UTC, ISO 8601; a time without a zone is UTC."""
@@ -45,27 +49,33 @@ def _moment(value: Any) -> Any:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-Cleaned = Annotated[str, BeforeValidator(lambda value: clean_text(value) if isinstance(value, str) else value)]
+Clean = BeforeValidator(lambda value: clean_text(value) if isinstance(value, str) else value)
 
 
 class RecordedMessage(BaseModel):
     """One message of a recording."""
 
     role: Role
-    text: Cleaned
+    text: Annotated[str, Clean]
     at: Annotated[str | None, BeforeValidator(_moment)] = None
-    action: Annotated[Cleaned, Field(min_length=1, max_length=100)] | None = None
+    action: Annotated[str, Field(min_length=1, max_length=100), Clean] | None = None
     labels: dict[str, Any] | None = None
+
+
+class RecordedOutcome(Outcome):
+    """How a recording ended; true or "0.9" is no satisfaction."""
+
+    user_satisfaction: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
 
 
 class Recording(BaseModel):
     """One recorded conversation."""
 
-    conversation_id: Annotated[Cleaned, Field(min_length=1, max_length=200)]
+    conversation_id: Annotated[str, Field(min_length=1, max_length=200), Clean]
     profile: str | None = None
     customer: dict[str, Any] | None = None
     messages: Annotated[list[RecordedMessage], Field(min_length=1)]
-    outcome: Outcome | None = None
+    outcome: RecordedOutcome | None = None
 
     @property
     def turns(self) -> int:
@@ -114,12 +124,19 @@ class Lines:
     def __iter__(self) -> Iterator[tuple[str, Recording]]:
         """Yield where a recording stands (`file:line`) and the recording."""
         for path in self.paths:
-            listed = len(self.errors)
+            listed, is_binary = len(self.errors), False
             try:
                 with path.open("rb") as file:
-                    yield from self._read(path, file)
+                    is_binary = _is_binary(file.peek()[:4096])
+                    for where, recording in self._read(path, file):
+                        is_binary = False
+                        yield where, recording
             except OSError as error:
                 self.refuse(f"{path}: cannot be read: {error.strerror}")
+            if is_binary:
+                self.skipped -= len(self.errors) - listed
+                del self.errors[listed:]
+                self.refuse(f"{path}:1: not a text file; a line holds one conversation as JSON")
             if (more := len(self.errors) - listed - MAX_LISTED) > 0:
                 self.errors[listed + MAX_LISTED :] = [f"{path}: {more} more lines are wrong"]
 
@@ -133,9 +150,6 @@ class Lines:
         while raw := file.readline(MAX_LINE + 1):
             number += 1
             where = f"{path}:{number}"
-            if number == 1 and b"\x00" in raw[:4096]:
-                self.refuse(f"{where}: not a text file; a line holds one conversation as JSON")
-                return
             if len(raw) > MAX_LINE:
                 while raw and not raw.endswith(b"\n"):
                     raw = file.readline(MAX_LINE)
@@ -159,11 +173,15 @@ def parse(raw: bytes, own_profile: str) -> Recording:
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"not JSON: {error.msg} at character {error.pos}") from None
-    except (RecursionError, ValueError) as error:
-        raise InputError(f"not JSON that can be read: {error}") from None
+        raise InputError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos}") from None
+    except RecursionError:
+        raise InputError(_TOO_DEEP) from None
+    except ValueError:
+        raise InputError("not JSON that can be read: a number has thousands of digits") from None
     if not isinstance(table, dict):
         raise InputError(f"must be a JSON object, is {type(table).__name__}")
+    if _is_deeper(table, MAX_DEPTH):
+        raise InputError(_TOO_DEEP)
     try:
         recording = Recording.model_validate(table)
     except ValidationError as error:
@@ -174,7 +192,7 @@ def parse(raw: bytes, own_profile: str) -> Recording:
     return recording.model_copy(
         update={
             "profile": profile.name,
-            "customer": clean_json(recording.customer),
+            "customer": _plain("customer", recording.customer),
             "messages": [_checked(i, message, profile) for i, message in enumerate(recording.messages)],
         }
     )
@@ -190,11 +208,12 @@ def check_labels(labels: dict[str, Any], profile: Profile) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, value in labels.items():
         if name not in types:
-            raise InputError(f"labels.{name[:60]}: no module has such a field; there are {', '.join(sorted(types))}")
-        if name == "required_info" and isinstance(value, list):
-            value = list(dict.fromkeys(profile.data_name(v) if isinstance(v, str) else v for v in value))
+            raise InputError(f"labels.{_key(name)}: no module has such a field; there are {', '.join(sorted(types))}")
+        if name == "required_info" and isinstance(value, list) and all(isinstance(v, str) for v in value):
+            value = list(dict.fromkeys(map(profile.data_name, value)))
+        plain = _plain(f"labels.{name}", value)
         try:
-            kept[name] = types[name].validate_python(clean_json(value), strict=True)
+            kept[name] = types[name].validate_python(plain, strict=True)
         except ValidationError as error:
             raise InputError(f"labels.{name}: {error.errors()[0]['msg']}; got {str(value)[:80]!r}") from None
     return kept
@@ -244,9 +263,36 @@ def _checked(index: int, message: RecordedMessage, profile: Profile) -> Recorded
         raise InputError(f"messages.{index}.{error}") from None
 
 
+_TOO_DEEP = f"JSON inside JSON, more than {MAX_DEPTH} levels deep; nothing in a recording needs that"
+
+
+def _is_binary(start: bytes) -> bool:
+    """Say whether a file that starts like this looks like no text; a broken line of JSON is text all the same."""
+    return b"\x00" in start and not re.match(rb"(\xef\xbb\xbf)?\s*\{[^\x00]", start)
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Say whether a JSON value has more levels than that."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 1 or _is_deeper(v, levels - 1) for v in inner if isinstance(v, dict | list))
+
+
+def _plain(name: str, value: Any) -> Any:
+    try:
+        return clean_json(value)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _key(part: Any) -> str:
+    """Return a key of a recording as a message may show it: in one line, and short."""
+    text = str(part)
+    return text if isinstance(part, int) or text.isidentifier() and len(text) <= 60 else repr(text[:60])
+
+
 def _first(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(map(_key, first["loc"]))
     if first["type"] == "missing":
         return f"{where}: is missing"
     return f"{where}: {first['msg'].removeprefix('Value error, ')}; got {str(first['input'])[:80]!r}"

@@ -1,20 +1,23 @@
 """Observe recorded conversations: feed them to the shadow graph, turn by turn, as if they happened now."""
 
 import asyncio
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.gym import Gym, GymError
 from understudy.checkpoints.saver import OneCheckpointGraph, open_checkpointer
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.nodes.brain import Brain, WithBrain
+from understudy.profile import Profile
 from understudy.recording import Lines, Recording
-from understudy.state import UnderstudyError
+from understudy.state import UnderstudyError, clean_text
 
 
 class ReplayError(UnderstudyError):
@@ -30,7 +33,7 @@ class Report:
     """
 
     lines: Lines
-    conversations: list[str] = field(default_factory=list)
+    conversations: set[str] = field(default_factory=set)
     turns: int = 0
     turn_ms: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -42,7 +45,7 @@ class Report:
             "conversations": len(self.conversations),
             "turns": self.turns,
             "read_now": len(self.turn_ms),
-            **gym.tally(self.conversations),
+            **gym.tally(list(self.conversations)),
             "skipped": self.lines.skipped,
             "seconds": round(self.seconds, 3),
             "turn_ms": {"p50": round(cuts[9], 3), "p95": round(cuts[18], 3)},
@@ -60,16 +63,25 @@ async def replay(
 
     Raises:
         ReplayError: the brain or its gym is switched off.
+        ProfileError: BRAIN_PROFILE names none that can be used.
         GymError: the gym cannot be written; what was written before is kept.
     """
     settings, gym = brain.settings, brain.gym
     if gym is None or not settings.brain_enabled:
         name = "RL_GYM_ENABLED" if gym is None else "BRAIN_ENABLED"
         raise ReplayError(f"{name}=false: nothing can be observed; set it to true")
+    brain.profile(None)
     report = Report(Lines(paths, settings.brain_profile))
     started = time.perf_counter()
     gym.requeue_unsaved()
-    async with open_checkpointer(settings.rl_gym_db_path) as saver:
+    with _explained(gym):
+        await _observe_all(brain, gym, report, on_conversation)
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+async def _observe_all(brain: Brain, gym: Gym, report: Report, on_conversation: Callable[[int], None]) -> None:
+    async with open_checkpointer(gym.path) as saver:
         graph = create_shadow_workflow(checkpointer=saver)
         places = asyncio.Semaphore(brain.parallel)
 
@@ -88,8 +100,6 @@ async def replay(
                         tasks.create_task(observe(recording))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
-    report.seconds = time.perf_counter() - started
-    return report
 
 
 async def tell(brain: Brain, conversation_id: str, **news: Any) -> dict[str, Any]:
@@ -99,12 +109,25 @@ async def tell(brain: Brain, conversation_id: str, **news: Any) -> dict[str, Any
         InputError: the news do not have their shape.
         ReplayError: the gym does not know the conversation, or is switched off.
     """
-    if brain.gym is None or brain.gym.profile_of(conversation_id) is None:
-        where = brain.settings.rl_gym_db_path if brain.gym else "a gym: RL_GYM_ENABLED=false"
-        raise ReplayError(f"no conversation {conversation_id!r} in {where}")
-    async with open_checkpointer(brain.settings.rl_gym_db_path) as saver:
-        graph = create_shadow_workflow(checkpointer=saver)
-        return await _run(graph, brain, conversation_id, **news)
+    gym, _ = known(brain, conversation_id)
+    with _explained(gym):
+        async with open_checkpointer(gym.path) as saver:
+            graph = create_shadow_workflow(checkpointer=saver)
+            return await _run(graph, brain, conversation_id, **news)
+
+
+def known(brain: Brain, conversation_id: str) -> tuple[Gym, Profile]:
+    """Return the gym and the profile of a conversation that it knows.
+
+    Raises:
+        ReplayError: the gym does not know the conversation, or is switched off.
+    """
+    if (gym := brain.gym) is None:
+        raise ReplayError("RL_GYM_ENABLED=false: there is no gym; set it to true")
+    profile = gym.profile_of(conversation_id) if clean_text(conversation_id) == conversation_id else None
+    if profile is None:
+        raise ReplayError(f"no conversation {conversation_id!r} in {gym.path}; check its id and RL_GYM_DB_PATH")
+    return gym, brain.profile(profile)
 
 
 def thread_of(conversation_id: str) -> str:
@@ -126,10 +149,23 @@ def _log(gym: Gym, where: str, recording: Recording, report: Report) -> bool:
             " give it another id, or RL_GYM_DB_PATH another file"
         )
         return False
-    if recording.conversation_id not in report.conversations:
-        report.conversations.append(recording.conversation_id)
-        report.turns += recording.turns
+    if recording.conversation_id in report.conversations:
+        return False
+    report.conversations.add(recording.conversation_id)
+    report.turns += recording.turns
     return True
+
+
+@contextmanager
+def _explained(gym: Gym) -> Iterator[None]:
+    """Say of the saver's errors what the gym says of its own."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise GymError(
+            f"gym {gym.path}: {error}; what was written before is kept: see that there is room and that no other"
+            " program holds it, and run it again"
+        ) from error
 
 
 async def _observe(

@@ -1,6 +1,7 @@
 """Read the environment and `.env`: the one place that does."""
 
 import ipaddress
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,8 +13,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from understudy.state import UnderstudyError
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Hosts = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -41,7 +42,7 @@ class Settings(BaseSettings):
     ollama_teacher_reasoning: bool = False
     ollama_num_ctx: Annotated[int, Field(ge=512)] = 8192
     ollama_num_parallel: Count = 4
-    ollama_keep_alive: Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?(ns|us|ms|s|m|h)?$")] = "30m"
+    ollama_keep_alive: str = "30m"
     ollama_timeout: Positive = 60
     """Seconds one answer may take."""
 
@@ -89,21 +90,43 @@ class Settings(BaseSettings):
     lease_seconds: Positive = 60
 
     def __init__(self, **values: Any) -> None:
+        if Path(".env").is_dir():
+            raise SettingsError(".env: must be a file of lines NAME=value; it is a folder")
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise SettingsError("\n".join(_line(e) for e in error.errors())) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f".env: must be a readable file of lines NAME=value in UTF-8: {error}") from None
 
     @field_validator("brain_allowed_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: Any) -> Any:
         return tuple(h.strip() for h in value.split(",") if h.strip()) if isinstance(value, str) else value
 
+    @field_validator("brain_allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or not all(re.fullmatch(r"[\w.\-:\[\]]+|\*", host) for host in value):
+            raise ValueError("must be names of hosts with commas between them")
+        return value
+
+    @field_validator("ollama_keep_alive")
+    @classmethod
+    def _check_duration(cls, value: str) -> str:
+        if not re.fullmatch(r"-?\d+(\.\d+)?(ns|us|ms|s|m|h)?", value):
+            raise ValueError("must be a time such as 30m, 90s or -1 (for ever)")
+        return value
+
     @field_validator("ollama_base_url")
     @classmethod
     def _check_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and " " not in value
+        except ValueError:
+            usable = False
+        if not usable:
             raise ValueError("must be a URL such as http://localhost:11434")
         return value.rstrip("/")
 
@@ -133,11 +156,12 @@ def _is_local(host: str) -> bool:
 
 def _line(error: Any) -> str:
     """Say in one line which variable is wrong, what it holds and what is allowed."""
-    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    message = re.sub(r"^\w+ should ", "must ", str(error["msg"]).removeprefix("Value error, "))
+    message = message.partition(", unable")[0].replace("a valid boolean", "true or false")
     if not error["loc"]:
         return message
     name = str(error["loc"][0]).upper()
     field = Settings.model_fields.get(str(error["loc"][0]))
-    shown = "***" if name == "BRAIN_API_TOKEN" else repr(error["input"])
+    shown = "***" if name == "BRAIN_API_TOKEN" else repr(error["input"])[:200]
     default = f" (default {field.default})" if field is not None and field.default is not None else ""
-    return f"{name}={shown}: must be {message.removeprefix('must be ')}{default}"
+    return f"{name}={shown}: {message}{default}"

@@ -4,12 +4,13 @@ import json
 import re
 from dataclasses import dataclass, field
 from operator import add
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import UntrackedValue
 from langgraph.graph.message import add_messages
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict  # pydantic wants it below Python 3.12
 
 Role = Literal["customer", "agent"]
 EventKind = Literal["customer_message", "agent_message", "outcome", "label"]

@@ -106,7 +106,8 @@ def _gym_is_sound(settings: Settings) -> str:
 
 
 def _room(settings: Settings) -> str:
-    free = shutil.disk_usage(settings.rl_gym_db_path.absolute().parent).free // 1_000_000
+    folders = settings.rl_gym_db_path.absolute().parents
+    free = shutil.disk_usage(next(folder for folder in folders if folder.is_dir())).free // 1_000_000
     if free < MIN_FREE_MB:
         raise UnderstudyError(f"{free} MB free beside {settings.rl_gym_db_path}; make room for {MIN_FREE_MB} MB")
     return f"{free:,} MB free"

@@ -21,6 +21,7 @@ from understudy.lm.words import ANYWHERE, MESSAGE, STOP_WORDS, read_scene, read_
 
 Conversation = dict[str, Any]
 LIMIT = 6000
+STEP_STRENGTHS = (1.0, 2.0)
 EAGER = 0.5
 STRENGTHS = (0.5, 1.0, 2.0)
 
@@ -168,13 +169,15 @@ def grams(text: str) -> list[tuple[str, str]]:
 class Learner:
     """Greedy choice of cues: each time the cue and label that lower the log loss most for its length."""
 
-    def __init__(self, table: Table, wanted: Sequence[str], labels: Sequence[str], logits: list[list[float]]) -> None:
+    def __init__(self, table: Table, wanted: Sequence[str], labels: Sequence[str], logits: list[list[float]],
+        strengths: tuple[float, ...] = STRENGTHS) -> None:
         self.table, self.labels, self.logits = table, labels, logits
         self.wanted = [labels.index(w) for w in wanted]
         self.slope = {p: [0.0] * len(labels) for p in table.columns}
         self.curve = {p: [0.0] * len(labels) for p in table.columns}
         self.odds: list[list[float]] = [[] for _ in logits]
         self.weights: dict[str, dict[str, float]] = defaultdict(dict)
+        self.strengths = strengths
         self.steps: list[tuple[str, str, float]] = []
         self.spent = 0
         for i in range(len(logits)):
@@ -213,7 +216,7 @@ class Learner:
             size = len(self.table.said[phrase]) + 4
             curve = self.curve[phrase]
             for k, by in enumerate(slope):
-                if by > 0 and self.weights[self.labels[k]].get(phrase, 0.0) < STRENGTHS[-1]:
+                if by > 0 and self.weights[self.labels[k]].get(phrase, 0.0) < self.strengths[-1]:
                     cost = size + (0 if self.weights[self.labels[k]] else len(self.labels[k]) + 4)
                     found = max(found, (by * by / (curve[k] + shrink) / cost**EAGER, phrase, k))
         return found
@@ -225,7 +228,7 @@ class Learner:
         self.spent += 0 if phrase in self.weights[label] else len(self.table.said[phrase]) + 4
         old = self.weights[label].get(phrase, 0.0)
         step = old + self.slope[phrase][k] / (self.curve[phrase][k] + shrink) / SHARPNESS
-        new = min((s for s in STRENGTHS if s > old), key=lambda s: abs(s - step))
+        new = min((s for s in self.strengths if s > old), key=lambda s: abs(s - step))
         self.weights[label][phrase] = new
         self.steps.append((label, phrase, new))
         for i, x in self.table.columns[phrase]:
@@ -289,6 +292,11 @@ def intent_rules(items: Sequence[Turn], form: dict[str, Any], budget: int, shrin
     return learn(learner, budget, shrink)
 
 
+def half_of(item: Turn) -> int:
+    """Put a conversation in one of two halves, by its id."""
+    return sum(item.talk.encode()) % 2
+
+
 def last_step(item: Turn) -> str:
     """Give the last step the agent took before a turn."""
     return next((m["action"] for m in reversed(item.inputs["history"]) if m.get("action")), "start")
@@ -305,7 +313,10 @@ def step_rules(
         step = "<" + last_step(item)
         bag[step], said[step] = 1.0, step[1:]
     table = Table(bags, wanted, [t.talk for t in items], said, least, 12)
-    learner = Learner(table, wanted, labels, base_scores(items, form, "next_step", words))
+    halves = {id(t): half_of(t) for t in items}
+    base = [base_scores(items, form, "next_step", text) for text in words]
+    logits = [base[1 - halves[id(t)]][i] for i, t in enumerate(items)]
+    learner = Learner(table, wanted, labels, logits, STEP_STRENGTHS)
     return learn(learner, budget, shrink, "now ")
 
 
@@ -341,12 +352,13 @@ def info_rules(items: Sequence[Turn], room: int) -> str:
     return text
 
 
-def instructions(rows: Sequence[Conversation], forms: Mapping[str, Any], split: int = 2400) -> dict[str, str]:
+def instructions(rows: Sequence[Conversation], forms: Mapping[str, Any], split: int = 1900) -> dict[str, str]:
     """Write the three instructions, each at most LIMIT characters, from labelled conversations."""
     items = [t for row in rows for t in turns(row)]
     late = [t for row in rows for t in list(turns(row))[2:] if t.intent]
     words = BARE["intent"] + "\n" + intent_rules(late, forms["intent"], split)
-    steps = step_rules(items, forms["intent"], words, LIMIT - len(words) - 20)
+    halves = [BARE["intent"] + "\n" + intent_rules([t for t in late if half_of(t) == h], forms["intent"], split) for h in (0, 1)]
+    steps = step_rules(items, forms["intent"], halves, LIMIT - len(words) - 20)
     judged = [t for t in items if "conflict_type" in t.labels]
     found = {
         "intent": words + "\nNext step:\n" + steps,

@@ -9,7 +9,6 @@ from zlib import compress, decompress
 
 import aiosqlite
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -74,9 +73,9 @@ class OneCheckpointGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
         """Run as LangGraph does, with durability "exit"."""
-        config = ensure_config(config)
-        run_id = config.get("run_id") or config["metadata"].get("run_id") or uuid4()
-        config["metadata"] = {**config["metadata"], "run_id": str(run_id)}
+        given, metadata = config or {}, (config or {}).get("metadata") or {}
+        run_id = str(given.get("run_id") or metadata.get("run_id") or uuid4())
+        config = cast(RunnableConfig, {**given, "metadata": {**metadata, "run_id": run_id}})
         options["durability"] = "exit" if isinstance(self.checkpointer, BaseCheckpointSaver) else None
         parts = super().astream(input, config, **options)
         if current_settings().brain_tracing or not tracing_is_enabled():

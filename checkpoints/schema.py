@@ -106,7 +106,7 @@ def m003_evidence(db: Database) -> None:
         CREATE TABLE evidence (
             id INTEGER PRIMARY KEY,
             event_id INTEGER NOT NULL,           -- the event it was drawn from
-            conversation_id TEXT NOT NULL,
+            conversation_id TEXT NOT NULL,       -- as the host calls it
             turn INTEGER NOT NULL,               -- the turn it is true of
             field TEXT NOT NULL,                 -- an output field of a module
             value TEXT NOT NULL,                 -- JSON

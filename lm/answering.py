@@ -23,7 +23,8 @@ from understudy.lm.phrasing import explain, propose, retrieve
 from understudy.lm.shape import Field
 from understudy.lm.words import Scene, read_scene
 
-KIN = 0.4
+KIN = 0.3
+STEP_KIN = 0.3
 REPEATED = -1.0
 IN_LIST = 0.55
 START_LEVEL = 0.5
@@ -75,9 +76,11 @@ def _value(one: Field, turn: Turn, values: Mapping[str, Any]) -> Any:
 def label_scores(one: Field, turn: Turn) -> dict[str, float]:
     """Add what labels already chosen and steps already taken say to the score of rules and words."""
     scores = score(one, turn.book, turn.scene, turn.found[one.name])
-    for earlier in turn.chosen.values():
+    hints = [(earlier, KIN) for earlier in turn.chosen.values()]
+    hints += [(turn.scene.last_action or "", STEP_KIN)]
+    for earlier, weight in hints:
         for label in turn.book.kin.get(earlier, {}).get(one.name, ()):
-            scores[label] = scores.get(label, 0.0) + KIN
+            scores[label] = scores.get(label, 0.0) + weight
     if turn.book.rules.no_repeat:
         for step in turn.scene.actions:
             scores[step] = scores.get(step, 0.0) + REPEATED

@@ -21,11 +21,12 @@ SHARPNESS = 2.0
 EARLIER = 0.8
 LISTED_WORD = 0.6
 CHANCE = 0.22
-MOST_LABEL_WORD = 2.5
+MOST_LABEL_WORD = 2.3
 MEANING_WORD = 0.3
 OWN_WORD = -1.0
 NEIGHBOURS = 12
 EXAMPLE_PULL = 3.0
+RARE = 10
 CLOSE = 0.4
 MOST_KEPT = 4096
 
@@ -117,14 +118,16 @@ def _index(book: Book, rules: Sequence[Rule]) -> None:
 
 
 def _relate(book: Book) -> None:
-    """Note which labels of later fields share a word with a label of an earlier one."""
+    """Note which labels share a rare word, across fields and within one: what is decided, or was done, hints at them."""
     enums = [one for one in book.fields if one.kind == "label"]
     for i, one in enumerate(enums):
-        for label in one.labels:
-            words = set(label_words(label))
-            for later in enums[i + 1 :]:
-                kin = [other for other in later.labels if other != label and words & set(label_words(other))]
-                if kin and len(kin) < len(later.labels) / 2:
+        for later in enums[i:]:
+            spread = Counter(word for label in later.labels for word in label_words(label))
+            rare = {word for word, n in spread.items() if n <= max(2, len(later.labels) / RARE)}
+            for label in one.labels:
+                words = rare.intersection(label_words(label))
+                kin = [other for other in later.labels if other != label and words.intersection(label_words(other))]
+                if kin:
                     book.kin.setdefault(label, {})[later.name] = kin
 
 

@@ -246,7 +246,7 @@ class _Reader:
             self._place(word)
 
     def _negates(self, behind: Token) -> bool:
-        return behind.kind == "quote" or behind.low in prose.NEGATED
+        return behind.kind in ("quote", "tick") or behind.low in prose.NEGATED or "_" in behind.text
 
     def _otherwise(self) -> None:
         old = self.clause

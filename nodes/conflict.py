@@ -7,7 +7,7 @@ import dspy
 from langgraph.runtime import Runtime
 
 from understudy.nodes.faculty import Faculty, Score, Update, read, with_labels
-from understudy.nodes.scoring import conversation_text, grounded, honest, matched, verdict
+from understudy.nodes.scoring import grounded, honest, matched, verdict
 from understudy.profile import Profile
 from understudy.state import Context, ShadowState
 
@@ -52,8 +52,8 @@ def conflict_metric(
     return verdict(
         [
             matched("conflict_type", 0.5, said, right),
-            honest(0.3, pred.get("confidence"), None if right is None else float(said == right)),
-            grounded(0.2, pred.get("reasoning"), conversation_text(gold), [str(said), str(right)]),
+            honest(0.3, pred.get("confidence") if said else None, None if right is None else float(said == right)),
+            grounded(0.2, pred.get("reasoning"), gold, [str(said), str(right)]),
         ]
     )
 

@@ -8,7 +8,7 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from understudy.nodes.faculty import Faculty, Update, read, with_labels
-from understudy.nodes.scoring import Component, matched, mean, overlapping, verdict, words
+from understudy.nodes.scoring import Component, listed, matched, mean, overlapping, verdict, words
 from understudy.profile import Profile
 from understudy.state import Context, ShadowState
 
@@ -71,7 +71,7 @@ def _alignment(gold: dspy.Example, pred: dspy.Prediction) -> Component:
 
 def _actionability(sub_goals: Any) -> Component:
     """Score whether an agent can work through the parts: one to six, none twice, none longer than twelve words."""
-    goals = [str(goal) for goal in sub_goals or ()]
+    goals = listed(sub_goals)
     usable = {goal for goal in goals if 0 < len(words(goal)) <= 12}
     score = len(usable) / max(len(goals), 1) * min(1.0, 6 / max(len(goals), 1))
     words_ = "name one to six parts, each once and short." if score < 1 else "can be worked through."

@@ -44,14 +44,13 @@ def intent_metric(
 ) -> dspy.Prediction:
     """Score a reading: intent 0.5, confidence 0.3, next step 0.2; `dspy.Prediction(score, feedback)`.
 
-    The confidence speaks of the intent, and of the next step where only that is known.
+    The confidence speaks of the intent alone, as the signature says.
     """
-    field = "intent" if gold.get("intent") is not None else "next_step"
-    right = gold.get(field)
+    right, said = gold.get("intent"), pred.get("intent")
     return verdict(
         [
-            matched("intent", 0.5, pred.get("intent"), gold.get("intent")),
-            honest(0.3, pred.get("confidence"), None if right is None else float(pred.get(field) == right)),
+            matched("intent", 0.5, said, right),
+            honest(0.3, pred.get("confidence") if said else None, None if right is None else float(said == right)),
             matched("next_step", 0.2, pred.get("next_step"), gold.get("next_step")),
         ]
     )

@@ -64,7 +64,7 @@ def quality_metric(
         [
             close("user_satisfaction", 0.4, said, right),
             alike("issues", 0.3, pred.get("issues"), gold.get("issues")),
-            honest(0.2, pred.get("confidence"), correct),
+            honest(0.2, None if said is None else pred.get("confidence"), correct),
             alike("suggestions", 0.1, pred.get("suggestions"), gold.get("suggestions")),
         ]
     )

@@ -1,5 +1,6 @@
 """The response proposer: what would the understudy have answered? It is written down and never sent."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -8,12 +9,15 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from understudy.nodes.faculty import Faculty, Score, Update, answered, read, with_labels
-from understudy.nodes.scoring import Component, content, honest, similarity, verdict, words
+from understudy.nodes.scoring import Component, content, echoes, honest, listed, similarity, verdict, words
 from understudy.profile import Profile
 from understudy.state import BrainDecision, Context, ShadowState
 
 GOOD_ENOUGH = 0.7
 """Similarity to a reply that worked from which on nothing more is gained: other words may be as good."""
+
+LABEL = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
+"""A label such as ask_name; ids of customers (mia_li_3668) and addresses are no labels."""
 
 Reply = Annotated[str, Field(max_length=4000)]
 
@@ -65,34 +69,34 @@ def response_metric(
     `dspy.Prediction(score, feedback)`.
     """
     reply = str(pred.get("proposed_response") or "")
-    good = gold.get("good_replies") or []
+    good = listed(gold.get("good_replies"))
     best = max(good, key=lambda other: similarity(reply, other), default=None)
     closeness = None if best is None else min(1.0, similarity(reply, best) / GOOD_ENOUGH)
     return verdict(
         [
             ("satisfaction", 0.4, closeness, f"a reply that worked here: {best!r}"),
             _appropriateness(reply, str(gold.get("message") or "")),
-            honest(0.2, pred.get("confidence"), closeness),
-            _coverage(reply, gold.get("missing") or []),
+            honest(0.2, pred.get("confidence") if words(reply) else None, closeness),
+            _coverage(reply, listed(gold.get("missing"))),
         ]
     )
 
 
 def _appropriateness(reply: str, message: str) -> Component:
     """Score the form of a reply: 3 to 80 words, not the customer's own words, nothing said over and over."""
-    said = words(reply)
+    said, echo = words(reply), echoes(reply, message)
     faults = [
         text
         for wrong, text in [
             (len(said) < 3, "it is too short to be a reply"),
             (len(said) > 80, "it is too long for a chat"),
             (bool(said) and len(set(said)) < 0.5 * len(said), "it repeats itself"),
-            (len(said) > 2 and similarity(reply, message) > 0.8, "it only gives the customer's words back"),
-            ("_" in reply, "it holds a label instead of words"),
+            (echo, "it only gives the customer's words back"),
+            (LABEL.search(reply), "it holds a label instead of words"),
         ]
         if wrong
     ]
-    score = 0.0 if len(said) < 3 else max(0.0, 1 - 0.5 * len(faults))
+    score = 0.0 if echo or len(said) < 3 else max(0.0, 1 - 0.5 * len(faults))
     return ("appropriateness", 0.3, score, "; ".join(faults) + "." if faults else "it reads like a reply.")
 
 

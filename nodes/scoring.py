@@ -4,7 +4,8 @@ A component whose score is None has no evidence: it is left out and the weights 
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import dspy
@@ -37,14 +38,16 @@ def matched(name: str, weight: float, said: Any, right: Any) -> Component:
         return (name, weight, None, "")
     if said == right:
         return (name, weight, 1.0, f"{right!r} is right.")
-    return (name, weight, 0.0, f"said {said!r}; right is {right!r}.")
+    return (name, weight, 0.0, f"said {repr(said)[:200]}; right is {right!r}.")
 
 
-def overlapping(name: str, weight: float, said: Any, right: Sequence[str] | None) -> Component:
-    """Score a set of labels by F1; two empty sets agree."""
-    if right is None:
+def overlapping(name: str, weight: float, said: Any, right: Any) -> Component:
+    """Score a set of labels by F1; two empty sets agree, but no set is no answer."""
+    if not isinstance(right, list | tuple):
         return (name, weight, None, "")
-    mine, true = set(said or ()), set(right)
+    mine, true = set(listed(said)), set(listed(right))
+    if not isinstance(said, list | tuple):
+        return (name, weight, 0.0, f"no list was given; right is {', '.join(sorted(true)) or 'an empty one'}.")
     score = _f1(len(mine & true), len(mine), len(true))
     missing, extra = sorted(true - mine), sorted(mine - true)
     words = "; ".join(
@@ -76,44 +79,53 @@ def close(name: str, weight: float, said: Any, right: Any) -> Component:
     return (name, weight, 1 - abs(mine - true), f"said {mine:.2f}; right is {true:.2f}.")
 
 
-def grounded(weight: float, text: Any, conversation: str, labels: Iterable[str]) -> Component:
+def grounded(weight: float, text: Any, gold: Mapping[str, Any], labels: Iterable[str]) -> Component:
     """Score a reasoning by the share of its content words that the conversation holds; label words do not count.
 
-    At least three are wanted, and not the whole message again.
+    At least three different ones are wanted, and not the whole message again.
     """
     label_words = {word for label in labels for word in words(label)}
-    mine = [word for word in content(text) if word not in label_words]
+    mine = {word for word in content(text) if word not in label_words}
     if not mine:
         return ("reasoning", weight, 0.0, "it names nothing from the conversation.")
-    said = content(conversation)
-    score = sum(word in said for word in mine) / len(mine) * min(1.0, len(mine) / 3)
-    if len(said) > 8 and len(set(mine) & set(said)) > 0.8 * len(set(said)):
-        return ("reasoning", weight, 0.2 * score, "it repeats the conversation; name the few words that decided.")
+    message, said = set(content(gold.get("message"))), set(content(conversation_text(gold)))
+    score = len(mine & said) / len(mine) * min(1.0, len(mine) / 3)
+    if echoes(text, gold.get("message")) or (len(message) > 5 and len(mine & message) > 0.8 * len(message)):
+        return ("reasoning", weight, 0.2 * score, "it repeats the message; name the few words that decided.")
     advice = "it rests on what was said." if score > 0.6 else "name the words of the conversation that decided."
     return ("reasoning", weight, score, advice)
 
 
 def similarity(text: str, other: str) -> float:
     """Return the F1 of two texts' words, 0..1."""
-    mine, theirs = words(text), words(other)
-    common = sum(min(mine.count(word), theirs.count(word)) for word in set(mine))
-    return _f1(common, len(mine), len(theirs)) if mine or theirs else 0.0
+    mine, theirs = Counter(words(text)), Counter(words(other))
+    return _f1((mine & theirs).total(), mine.total(), theirs.total()) if mine or theirs else 0.0
 
 
-def alike(name: str, weight: float, said: Any, right: Sequence[str] | None) -> Component:
-    """Score a list of free phrases by the F1 of their content words; two empty lists agree."""
-    if right is None:
+def echoes(text: Any, message: Any) -> bool:
+    """Say whether a text gives a message back: whole, with a few words more, several times, or a long piece of it."""
+    mine, theirs = words(text), words(message)
+    if not mine or not theirs:
+        return False
+    piece = len(mine) >= 5 and f" {' '.join(mine)} " in f" {' '.join(theirs)} "
+    return piece or _f1(len(set(mine) & set(theirs)), len(set(mine)), len(set(theirs))) > 0.8
+
+
+def alike(name: str, weight: float, said: Any, right: Any) -> Component:
+    """Score a list of free phrases by the F1 of their content words; two empty lists agree, but none is no answer."""
+    if not isinstance(right, list | tuple):
         return (name, weight, None, "")
-    mine = {word for phrase in said or () for word in content(phrase)}
+    mine = {word for phrase in listed(said) for word in content(phrase)}
     true = {word for phrase in right for word in content(phrase)}
-    score = _f1(len(mine & true), len(mine), len(true))
-    return (name, weight, score, f"right is {'; '.join(right) or 'to name none'}.")
+    score = _f1(len(mine & true), len(mine), len(true)) if isinstance(said, list | tuple) else 0.0
+    return (name, weight, score, f"right is {'; '.join(listed(right)) or 'to name none'}.")
 
 
 def conversation_text(gold: Mapping[str, Any]) -> str:
     """Join all that a module was shown of a conversation."""
-    lines = [str(line.get("text", "")) for line in gold.get("history") or ()]
-    return "\n".join([*lines, str(gold.get("message") or "")])
+    history = gold.get("history")
+    lines = [line for line in history if isinstance(line, Mapping)] if isinstance(history, list | tuple) else []
+    return "\n".join([*(str(line.get("text", "")) for line in lines), str(gold.get("message") or "")])
 
 
 def words(text: Any) -> list[str]:
@@ -124,6 +136,11 @@ def words(text: Any) -> list[str]:
 def content(text: Any) -> list[str]:
     """Return the words that carry meaning."""
     return [word for word in words(text) if word not in STOP_WORDS and len(word) > 1]
+
+
+def listed(value: Any) -> list[str]:
+    """Return the texts of a list; anything else holds none."""
+    return [str(item) for item in value] if isinstance(value, list | tuple) else []
 
 
 def number(value: Any) -> float | None:

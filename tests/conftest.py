@@ -45,5 +45,7 @@ def data() -> Path:
 def conversation(id: str = "c1", *texts: str, **more: Any) -> dict[str, Any]:
     """Return a recording in which customer and agent take turns."""
     roles = ("customer", "agent")
-    messages = [{"role": roles[i % 2], "text": text} for i, text in enumerate(texts or ("hello", "hi", "a wash please"))]
+    messages = [
+        {"role": roles[i % 2], "text": text} for i, text in enumerate(texts or ("hello", "hi", "a wash please"))
+    ]
     return {"conversation_id": id, "messages": messages, **more}

@@ -1,0 +1,139 @@
+"""`langgraph dev`, over a socket: the door that Studio and remote callers use."""
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+class Server:
+    def __init__(self, url: str, gym: Path) -> None:
+        self.url, self.gym = url, gym
+
+    def call(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)
+
+    def post(self, thread: str, **body: Any) -> Any:
+        return self.call(f"/threads/{thread}/runs/wait", {"assistant_id": "shadow", **body})
+
+    def thread(self) -> str:
+        return str(self.call("/threads", {})["thread_id"])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    pytest.importorskip("langgraph_api")
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    gym = folder / "brain_gym.db"
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("LANGSMITH", "LANGCHAIN"))}
+    env["RL_GYM_DB_PATH"] = str(gym)
+    command = [Path(sys.executable).parent / "langgraph", "dev", "--no-browser", "--no-reload", "--port", str(port)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
+        server = Server(f"http://127.0.0.1:{port}", gym)
+        for _ in range(200):
+            try:
+                server.call("/ok")
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.3)
+        yield server
+        process.terminate()
+        process.wait(20)
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def test_two_posts_on_a_thread_are_one_conversation(server: Server) -> None:
+    thread = server.thread()
+    first = server.post(thread, input={"messages": [user("Can you take my van on Friday?")]})
+    reply = {"role": "assistant", "content": "At what time?", "additional_kwargs": {"action": "ask_time"}}
+    second = server.post(thread, input={"messages": [reply, user("at nine")]})
+    assert (first["turn"], second["turn"]) == (0, 1) and first["faults"] == second["faults"] == []
+    state = server.call(f"/threads/{thread}/state")["values"]
+    assert [m["content"] for m in state["messages"]] == ["Can you take my van on Friday?", "At what time?", "at nine"]
+    assert state["decision_id"] == second["decision_id"] and state["readings"] == second["readings"]
+    with sqlite3.connect(server.gym) as gym:
+        rows = gym.execute(
+            "SELECT turn, response_sent, action_taken, user_response FROM brain_decisions"
+            " WHERE thread_id = ? ORDER BY turn",
+            [thread],
+        ).fetchall()
+        saved = gym.execute("SELECT count(*) FROM checkpoints WHERE thread_id = ?", [thread]).fetchone()
+        found = gym.execute(
+            "SELECT count(*) FROM brain_decisions d JOIN checkpoints c USING (thread_id)"
+            " WHERE thread_id = ? AND json_extract(CAST(c.metadata AS TEXT), '$.run_id') = d.run_id",
+            [thread],
+        ).fetchone()
+    assert rows == [(0, "At what time?", "ask_time", "at nine"), (1, None, None, None)]
+    assert saved == found == (2,)
+
+
+def test_a_whole_conversation_can_be_posted_at_once(server: Server) -> None:
+    thread = server.thread()
+    answer = server.post(thread, input={"conversation_id": "long", "messages": [user(f"m{i}") for i in range(12)]})
+    assert answer["turn"] == 11 and answer["conversation_id"] == "long"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"input": {"messages": 5}}, "messages"),
+        ({"input": {"messages": [{"foo": 1}]}}, "messages"),
+        ({"input": {"messages": [user("x")], "conversation_id": 7}}, "conversation_id"),
+        ({"input": {"outcome": {"workflow_outcome": "maybe"}}}, "outcome.workflow_outcome"),
+        ({"input": {"state": "abc"}}, "state"),
+        ({"input": "abc"}, "dict"),
+        ({"input": {"messages": [user("x")]}, "context": {"profile": "../../etc/passwd"}}, "profile"),
+    ],
+)
+def test_input_of_the_wrong_shape_says_which_field(server: Server, body: dict[str, Any], field: str) -> None:
+    thread = server.thread()
+    try:
+        answer = json.dumps(server.post(thread, **body))
+        assert "__error__" in answer
+    except urllib.error.HTTPError as error:
+        assert 400 <= error.code < 500
+        answer = error.read().decode()
+    assert field in answer
+    assert server.post(thread, input={"messages": [user("hello")]})["faults"] == []
+
+
+def test_a_posted_context_cannot_bring_settings(server: Server) -> None:
+    body = {"input": {"messages": [user("x")]}, "context": {"brain": {"settings": {"rl_gym_db_path": "/nowhere/x.db"}}}}
+    assert server.post(server.thread(), **body)["faults"] == []
+
+
+def test_studio_gets_its_form_and_its_picture(server: Server) -> None:
+    (assistant,) = server.call("/assistants/search", {"graph_id": "shadow"})
+    schemas = server.call(f"/assistants/{assistant['assistant_id']}/schemas")
+    posted, context = schemas["input_schema"]["properties"], schemas["context_schema"]["properties"]
+    assert {"messages", "conversation_id", "state", "customer", "outcome", "label"} <= set(posted)
+    assert set(context) == {"profile", "use_optimized", "versions"}
+    for name, field in {**posted, **context}.items():
+        assert field.get("title") and field.get("description"), name
+    assert posted["conversation_id"]["examples"]
+    drawing = server.call(f"/assistants/{assistant['assistant_id']}/graph")
+    nodes = {node["id"] for node in drawing["nodes"]}
+    assert {"load", "conflict", "intent", "quality", "goals", "response", "record"} <= nodes
