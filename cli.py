@@ -32,10 +32,8 @@ def main() -> None:
 
 
 def _run() -> int:
-    from understudy.state import UnderstudyError
-
     try:
-        return int(commands.main(standalone_mode=False) or 0)
+        return int(commands.main(prog_name="understudy", standalone_mode=False) or 0)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.UsageError as error:
@@ -43,8 +41,14 @@ def _run() -> int:
         return error.exit_code
     except click.ClickException as error:
         return _error(error.message)
-    except UnderstudyError as error:
+    except _ours() as error:
         return _error(str(error))
+
+
+def _ours() -> type[Exception]:
+    from understudy.state import UnderstudyError
+
+    return UnderstudyError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -236,14 +240,12 @@ Row = tuple[str, str, str, dict[str, str]]
 
 def _label_all(brain: "Brain", rows: Iterator[Row], author: str | None) -> tuple[list[str], list[str]]:
     """Give labels to the graph; return the conversation of each, and what is wrong with the others."""
-    from understudy.state import UnderstudyError
-
     told, errors = [], []
     for where, conversation_id, turn, fields in rows:
         try:
             _label(brain, conversation_id, turn, fields, author)
             told.append(conversation_id)
-        except UnderstudyError as error:
+        except _ours() as error:
             errors.append(where + " ".join(str(error).splitlines()))
     return told, errors
 
@@ -272,7 +274,7 @@ def _rows(path: Path) -> Iterator[Row]:
         raise click.ClickException(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _read_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[Row]:
+def _read_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[Row]:
     try:
         if not {"conversation_id", "turn"} <= set(reader.fieldnames or ()):
             raise click.ClickException(f"{path}:1: the columns conversation_id and turn must be there")

@@ -215,7 +215,7 @@ def check_labels(labels: dict[str, Any], profile: Profile) -> dict[str, Any]:
         try:
             kept[name] = types[name].validate_python(plain, strict=True)
         except ValidationError as error:
-            raise InputError(f"labels.{name}: {error.errors()[0]['msg']}; got {str(value)[:80]!r}") from None
+            raise InputError(f"labels.{name}: {_wrong(error.errors()[0])}") from None
     return kept
 
 
@@ -277,7 +277,17 @@ def _is_deeper(value: Any, levels: int) -> bool:
     return any(levels == 1 or _is_deeper(v, levels - 1) for v in inner if isinstance(v, dict | list))
 
 
+def _is_huge(value: Any) -> bool:
+    """Say whether a JSON value holds a number that neither SQLite nor a checkpoint can."""
+    if isinstance(value, int):
+        return not -(2**63) <= value < 2**63
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_is_huge, inner))
+
+
 def _plain(name: str, value: Any) -> Any:
+    if _is_huge(value):
+        raise InputError(f"{name}: a whole number beyond 64 bits; write it as text")
     try:
         return clean_json(value)
     except InputError as error:
@@ -295,4 +305,12 @@ def _first(error: ValidationError) -> str:
     where = ".".join(map(_key, first["loc"]))
     if first["type"] == "missing":
         return f"{where}: is missing"
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}; got {str(first['input'])[:80]!r}"
+    return f"{where}: {_wrong(first)}"
+
+
+def _wrong(error: Any) -> str:
+    """Say of one of pydantic's errors what it is, in the words of JSON."""
+    is_object = error["type"] in ("dict_type", "model_type")
+    message = "must be a JSON object" if is_object else error["msg"].removeprefix("Value error, ")
+    got = error["input"] if isinstance(error["input"], str) else json.dumps(error["input"])
+    return f"{message if len(message) <= 600 else message[:600] + ' ...'}; got {got[:80]!r}"

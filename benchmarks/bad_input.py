@@ -56,13 +56,13 @@ def line(table: Any) -> bytes:
 
 
 GOOD = (line(recording(conversation_id="before")), line(recording(conversation_id="after")))
-ANYTHING = (5, 1.5, True, None, "x", [], [1], {})
+ANYTHING: tuple[Any, ...] = (5, 1.5, True, None, "x", [], [1], {})
 MEGABYTES = "lorem ipsum " * 900_000
 
 
 def cases() -> list[Case]:
     """Return all cases; their names are unique and fit a file name."""
-    made = [*_cut(), *_types(), *_labels(), *_values(), *_lines(), *_files(), *_odd()]
+    made = [*_cut(), *_types(), *_labels(), *_values(), *_endings(), *_lacking(), *_lines(), *_files(), *_odd()]
     return [Case(f"{i:03}-{c.name}", c.bad, c.says, c.at, c.alone, c.in_gym) for i, c in enumerate(made)]
 
 
@@ -130,7 +130,9 @@ def _labels() -> Iterator[Case]:
             shown = name if name.isidentifier() else "odd-name"
             says = "messages.0.labels." + (name if name.isidentifier() else "")
             yield Case(f"label-{shown}-{i}", line(message(labels={name: value})), says)
-    yield Case("label-of-an-agent", line(message(1, labels={"intent": "booking"})), "messages.1.labels: only a customer")
+    yield Case(
+        "label-of-an-agent", line(message(1, labels={"intent": "booking"})), "messages.1.labels: only a customer"
+    )
 
 
 def _values() -> Iterator[Case]:
@@ -143,6 +145,10 @@ def _values() -> Iterator[Case]:
     for profile in ("no_such", "../../etc/passwd", "star/..", "/etc/passwd", "Default", "star.toml", "x" * 41, "..",
                     "star\n", "star\x00", "\ud800", " "):  # fmt: skip
         yield Case("profile", line(recording(profile=profile)), "no profile")
+
+
+def _endings() -> Iterator[Case]:
+    """Outcomes that are none, and names that are too short or too long."""
     for ending in ("won", "", "Success", "success "):
         yield Case("ending", line(recording(outcome={"workflow_outcome": ending})), "outcome.workflow_outcome")
     for score in (-0.1, 1.1, 100, float("nan"), float("inf"), float("-inf"), 1e308, 10**4000):
@@ -153,6 +159,10 @@ def _values() -> Iterator[Case]:
     yield Case("long-action", line(message(1, action="x" * 101)), "messages.1.action")
     for size in (0, 201, 1_000_000):
         yield Case(f"id-of-{size}", line(recording(conversation_id="x" * size)), "conversation_id")
+
+
+def _lacking() -> Iterator[Case]:
+    """Conversations in which something is missing, or too much."""
     yield Case("empty-conversation", line(recording(messages=[])), "messages")
     yield Case("no-customer", line(recording(messages=[{"role": "agent", "text": "Hello?"}])), "no customer message")
     yield Case("other-content", line(recording(conversation_id="before", messages=[{"role": "customer", "text": "?"}])),
@@ -164,6 +174,8 @@ def _values() -> Iterator[Case]:
         yield Case(f"no-{field}", line(recording(messages=short)), f"messages.0.{field}: is missing")
     yield Case("nan-customer", line(recording(customer={"age": float("nan")})), "customer: ")
     yield Case("big-customer", line(recording(customer={"notes": MEGABYTES})), "customer: ")
+    for number in (2**63, -(2**64), 10**30, 10**4000):
+        yield Case("number-beyond-64-bits", line(recording(customer={"a": [number]})), "customer: a whole number")
     for levels in (61, 300, 900):
         yield Case(f"customer-{levels}-deep", line(recording(customer={"a": _deep(levels)})), "levels deep")
         yield Case(f"label-{levels}-deep", line(message(labels={"issues": _deep(levels)})), "levels deep")
@@ -175,7 +187,7 @@ def _lines() -> Iterator[Case]:
     for bad in (b"[]", b"[1, 2]", b"5", b"1.5", b'"hello"', b"null", b"true", b"NaN", b"[" + GOOD[0] + b"]"):
         yield Case("no-object", bad, "must be a JSON object")
     for bad in (b"hello", b"{", b"}", b"{}{}", b"{'conversation_id': 'x'}", b"conversation_id,text", b"<html>", b"//",
-                line(recording()) + b",", line(recording()) + line(recording()), b'{"a": 01}', b'{"a": +1}'):  # fmt: skip
+                GOOD[0] + b",", GOOD[0] + GOOD[1], b'{"a": 01}', b'{"a": +1}'):  # fmt: skip
         yield Case("no-json", bad, "not JSON")
     yield Case("no-keys", b"{}", "conversation_id: is missing")
     text = line(message(text="HERE"))
@@ -249,7 +261,7 @@ def _odd() -> Iterator[Case]:
         "action": message(1, action="\x00\ud800\x1b[2J") | {"conversation_id": "odd-action"},
         "label": message(labels={"reasoning": "\x00\ud800"}) | {"conversation_id": "odd-label"},
         "customer": recording(conversation_id="odd-customer", customer={"\x00\ud800": ["\x00", {"\ud800": None}]}),
-        "big-number": recording(conversation_id="odd-number", customer={"n": 10**30, "m": -(2**64), "x": 1e308}),
+        "big-number": recording(conversation_id="odd-number", customer={"n": 2**63 - 1, "m": -(2**63), "x": 1e308}),
         "deep-customer": recording(conversation_id="odd-deep", customer={"a": _deep(50)}),
         "unknown-keys": recording(conversation_id="odd-keys", source="export", agent=5),
         "nothing-known": recording(conversation_id="odd-nothing", customer={}, outcome={}, profile=None),

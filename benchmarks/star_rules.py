@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.lm.answering import DEFAULT_PULL, _label, label_scores
-from understudy.lm.answering import Turn as Making
+from understudy.lm.answering import DEFAULT_PULL, SHARPNESS, begin, decide, label_scores
 from understudy.lm.embedded import answer
-from understudy.lm.evidence import EARLIER, SHARPNESS, fired, hits_of, study
+from understudy.lm.evidence import EARLIER, pack, study
 from understudy.lm.words import ANYWHERE, MESSAGE, STOP_WORDS, read_scene, read_text
 
 Conversation = dict[str, Any]
@@ -253,17 +252,13 @@ def learn(learner: Learner, room: int, shrink: float, scope: str = "") -> str:
 
 def base_scores(items: Sequence[Turn], form: dict[str, Any], name: str, text: str) -> list[list[float]]:
     """Give the student's own logits for a field under an instruction, before examples and default."""
-    book = study(text, json.dumps(form), ())
+    book = study(text, pack(form), ())
     one = next(f for f in book.fields if f.name == name)
     rows = []
     for item in items:
-        scene = read_scene(item.inputs)
-        hits = hits_of(book, scene)
-        turn = Making(book, scene, hits, fired(book, scene, hits), [])
-        for earlier in book.fields:
-            if earlier.name == name:
-                break
-            _label(earlier, turn)
+        turn = begin(book, item.inputs)
+        for earlier in book.fields[: book.fields.index(one)]:
+            decide(earlier, turn)
         scores = label_scores(one, turn)
         rows.append([SHARPNESS * scores.get(label, 0.0) for label in one.labels])
     return rows
@@ -292,18 +287,13 @@ def intent_rules(items: Sequence[Turn], form: dict[str, Any], budget: int, shrin
     return learn(learner, budget, shrink)
 
 
-def half_of(item: Turn) -> int:
-    """Put a conversation in one of two halves, by its id."""
-    return sum(item.talk.encode()) % 2
-
-
 def last_step(item: Turn) -> str:
     """Give the last step the agent took before a turn."""
     return next((m["action"] for m in reversed(item.inputs["history"]) if m.get("action")), "start")
 
 
 def step_rules(
-    items: Sequence[Turn], form: dict[str, Any], words: str, budget: int, shrink: float = 3.0, least: int = 3
+    items: Sequence[Turn], form: dict[str, Any], words: str, budget: int, shrink: float = 3.0, least: int = 5
 ) -> str:
     """Find which step follows which, and the words of the message that decide between them."""
     items = [t for t in items if t.next_action]
@@ -313,10 +303,7 @@ def step_rules(
         step = "<" + last_step(item)
         bag[step], said[step] = 1.0, step[1:]
     table = Table(bags, wanted, [t.talk for t in items], said, least, 12)
-    halves = {id(t): half_of(t) for t in items}
-    base = [base_scores(items, form, "next_step", text) for text in words]
-    logits = [base[1 - halves[id(t)]][i] for i, t in enumerate(items)]
-    learner = Learner(table, wanted, labels, logits, STEP_STRENGTHS)
+    learner = Learner(table, wanted, labels, base_scores(items, form, "next_step", words), STEP_STRENGTHS)
     return learn(learner, budget, shrink, "now ")
 
 
@@ -357,8 +344,7 @@ def instructions(rows: Sequence[Conversation], forms: Mapping[str, Any], split: 
     items = [t for row in rows for t in turns(row)]
     late = [t for row in rows for t in list(turns(row))[2:] if t.intent]
     words = BARE["intent"] + "\n" + intent_rules(late, forms["intent"], split)
-    halves = [BARE["intent"] + "\n" + intent_rules([t for t in late if half_of(t) == h], forms["intent"], split) for h in (0, 1)]
-    steps = step_rules(items, forms["intent"], halves, LIMIT - len(words) - 20)
+    steps = step_rules(items, forms["intent"], words, LIMIT - len(words) - 20)
     judged = [t for t in items if "conflict_type" in t.labels]
     found = {
         "intent": words + "\nNext step:\n" + steps,

@@ -62,6 +62,8 @@ class Gym:
             )
             self._connection.row_factory = sqlite3.Row
             try:
+                # A decision fills half of SQLite's usual page of 4,096 bytes and leaves the other half empty.
+                self._connection.execute("PRAGMA page_size=8192")
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 self._connection.execute("PRAGMA synchronous=NORMAL")
                 self._migrate()

@@ -34,6 +34,7 @@ def m001_events(db: Database) -> None:
         """,
         "CREATE UNIQUE INDEX events_seq ON events (conversation_id, seq)",
         "CREATE UNIQUE INDEX events_message ON events (conversation_id, message_id) WHERE message_id IS NOT NULL",
+        "CREATE INDEX events_turn ON events (conversation_id, turn)",
         "CREATE INDEX events_first ON events (id) WHERE seq = 0",
         "CREATE INDEX events_inbox ON events (conversation_id, seq) WHERE processed_at IS NULL",
     )

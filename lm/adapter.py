@@ -50,7 +50,7 @@ class AnswerAdapter(Adapter):
         """Ask and return one checked answer."""
         return [self._read(signature, await lm.acall(_request(lm, lm_kwargs, signature, demos, inputs)))]
 
-    def _read(self, signature: type[dspy.Signature], response: Response) -> dict[str, Any]:
+    def _read(self, signature: Any, response: Response) -> dict[str, Any]:
         self.tokens_in += response.usage.input_tokens or 0
         self.tokens_out += response.usage.output_tokens or 0
         text = response.message.text or ""
@@ -86,7 +86,7 @@ def annotation(field: Any) -> Any:
 def _request(
     lm: dspy.LM,
     lm_kwargs: dict[str, Any],
-    signature: type[dspy.Signature],
+    signature: Any,
     demos: list[dict[str, Any]],
     inputs: dict[str, Any],
 ) -> Request:

@@ -5,30 +5,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from understudy.lm.clauses import Rule
-from understudy.lm.evidence import (
-    CLOSE,
-    EXAMPLE_PULL,
-    SHARPNESS,
-    Book,
-    Hit,
-    Near,
-    allowed,
-    fired,
-    hits_of,
-    neighbours,
-    score,
-)
-from understudy.lm.phrasing import explain, propose, retrieve
+from understudy.lm.evidence import Book, Hits, Voice, find, score, voices
+from understudy.lm.likeness import Near, neighbours
+from understudy.lm.phrasing import Found, explain, propose, quote
 from understudy.lm.shape import Field
 from understudy.lm.words import Scene, read_scene
 
-KIN = 0.3
+SHARPNESS = 2.0
+DEFAULT_PULL = 1.2
+EXAMPLE_PULL = 3.0
+CLOSE = 0.4
+KIN = 0.8
 STEP_KIN = 0.3
 REPEATED = -1.0
 IN_LIST = 0.55
 START_LEVEL = 0.5
-DEFAULT_PULL = 1.2
+START_WEIGHT = 0.4
+STEEPEST = 60.0
+MOST_PHRASES = 6
+ORDER = ("label", "labels", "number", "texts", "text", "other")
 
 
 @dataclass(slots=True)
@@ -37,31 +32,31 @@ class Turn:
 
     book: Book
     scene: Scene
-    hits: dict[str, Hit]
-    found: dict[str, list[tuple[Rule, Hit | None]]]
+    hits: Hits
     near: list[Near]
     chosen: dict[str, str] = field(default_factory=dict)
-    sureness: float | None = None
-    main: str = ""
+    odds: dict[str, float] = field(default_factory=dict)
+
+
+def begin(book: Book, inputs: Mapping[str, Any]) -> Turn:
+    """Read the inputs and find what the book says of them."""
+    scene = read_scene(inputs)
+    return Turn(book, scene, find(book, scene), neighbours(book.examples, scene))
 
 
 def fill(book: Book, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer every field of the book for these inputs, in an order that lets later fields see earlier ones."""
-    scene = read_scene(inputs)
-    hits = hits_of(book, scene)
-    turn = Turn(book, scene, hits, fired(book, scene, hits), neighbours(book, scene))
+    """Answer every field of the book for these inputs; labels first, so that the rest can lean on them."""
+    turn = begin(book, inputs)
     values: dict[str, Any] = {}
-    for kind in ("label", "labels", "number", "texts", "text", "other"):
-        for one in book.fields:
-            if one.kind == kind:
-                values[one.name] = _value(one, turn, values)
+    for one in sorted(book.fields, key=lambda one: ORDER.index(one.kind)):
+        values[one.name] = _value(one, turn)
     return {one.name: values[one.name] for one in book.fields}
 
 
-def _value(one: Field, turn: Turn, values: Mapping[str, Any]) -> Any:
+def _value(one: Field, turn: Turn) -> Any:
     match one.kind:
         case "label":
-            return _label(one, turn)
+            return decide(one, turn)
         case "labels":
             return _labels(one, turn)
         case "number":
@@ -75,67 +70,68 @@ def _value(one: Field, turn: Turn, values: Mapping[str, Any]) -> Any:
 
 def label_scores(one: Field, turn: Turn) -> dict[str, float]:
     """Add what labels already chosen and steps already taken say to the score of rules and words."""
-    scores = score(one, turn.book, turn.scene, turn.found[one.name])
-    hints = [(earlier, KIN) for earlier in turn.chosen.values()]
-    hints += [(turn.scene.last_action or "", STEP_KIN)]
-    for earlier, weight in hints:
-        for label in turn.book.kin.get(earlier, {}).get(one.name, ()):
-            scores[label] = scores.get(label, 0.0) + weight
+    scores = score(one, turn.book, turn.scene, turn.hits)
+    hints = [(label, KIN * turn.odds[name]) for name, label in turn.chosen.items()]
+    hints.append((turn.scene.last_action or "", STEP_KIN))
+    for label, weight in hints:
+        for kin in turn.book.kin.get(label, {}).get(one.name, ()):
+            scores[kin] = scores.get(kin, 0.0) + weight
     if turn.book.rules.no_repeat:
-        for step in turn.scene.actions:
+        for step in turn.scene.actions.intersection(one.labels):
             scores[step] = scores.get(step, 0.0) + REPEATED
     return scores
 
 
-def _label(one: Field, turn: Turn) -> str:
-    scores = label_scores(one, turn)
-    logits = {label: SHARPNESS * value for label, value in scores.items()}
+def decide(one: Field, turn: Turn) -> str:
+    """Choose a label and remember it, its odds and that it is now a fact."""
+    logits = {label: SHARPNESS * value for label, value in label_scores(one, turn).items()}
     _lean_on_examples(one, turn, logits)
     default = turn.book.rules.defaults.get(one.name)
     if default is not None:
         label, strength = default
         logits[label] = logits.get(label, 0.0) + DEFAULT_PULL * strength
     label, chance = pick(one.labels, logits)
-    turn.chosen[one.name] = label
+    turn.chosen[one.name], turn.odds[one.name] = label, chance
     turn.scene.facts.add(label)
-    if turn.sureness is None:
-        turn.sureness, turn.main = chance, one.name
     return label
 
 
 def pick(labels: Sequence[str], logits: Mapping[str, float]) -> tuple[str, float]:
-    """Give the best label and its softmax share; the first of equals in the schema's order wins."""
-    known = [(logits[label], -i, label) for i, label in enumerate(labels) if label in logits]
-    silent = len(labels) - len(known)
-    best = max(known, default=(-1.0, 0, labels[0]))
-    if best[0] <= 0.0 and silent:
-        best = (0.0, 0, next(label for label in labels if label not in logits))
-    total = sum(math.exp(min(value - best[0], 50.0)) for value, _, _ in known) + silent * math.exp(-best[0])
-    return best[2], 1.0 / max(total, 1.0)
+    """Give the best label and its softmax share; labels without a logit stand at 0, and of equals the first wins."""
+    top = max(logits.values(), default=0.0)
+    silent = len(labels) - len(logits)
+    if silent and top <= 0.0:
+        best, top = next(label for label in labels if label not in logits), 0.0
+    else:
+        best = next(label for label in labels if logits.get(label) == top)
+    total = sum(math.exp(max(value - top, -STEEPEST)) for value in logits.values())
+    return best, 1.0 / (total + silent * math.exp(max(-top, -STEEPEST)))
 
 
 def _lean_on_examples(one: Field, turn: Turn, logits: dict[str, float]) -> None:
+    """Let the nearest examples vote; the less alike even the nearest is, the less they say."""
     votes: dict[str, float] = {}
     for near in turn.near:
-        label = turn.book.examples[near.number][1].get(one.name)
+        label = near.answer.get(one.name)
         if isinstance(label, str) and label in one.labels:
             votes[label] = votes.get(label, 0.0) + near.beside**3
-    total = sum(votes.values())
-    pull = EXAMPLE_PULL * math.log1p(len(one.labels)) / 2 * min(1.0, turn.near[0].likeness / CLOSE) if votes else 0.0
-    for label, vote in votes.items():
-        logits[label] = logits.get(label, 0.0) + pull * vote / total
+    if votes:
+        full = EXAMPLE_PULL * math.log1p(len(one.labels)) / 2 * min(1.0, turn.near[0].likeness / CLOSE)
+        total = sum(votes.values())
+        for label, vote in votes.items():
+            logits[label] = logits.get(label, 0.0) + full * vote / total
 
 
 def _labels(one: Field, turn: Turn) -> list[str]:
-    scores = score(one, turn.book, turn.scene, turn.found[one.name])
+    scores = score(one, turn.book, turn.scene, turn.hits)
     heard = sum(near.beside**3 for near in turn.near[:5])
     for near in turn.near[:5]:
-        listed = turn.book.examples[near.number][1].get(one.name)
+        listed = near.answer.get(one.name)
         for label in listed if isinstance(listed, list) else ():
             if isinstance(label, str):
                 scores[label] = scores.get(label, 0.0) + near.beside**3 / heard
-    chosen = [label for label in one.labels if scores.get(label, 0.0) >= IN_LIST]
-    return _sized(one, chosen, one.labels)
+    loud = {label for label, value in scores.items() if value >= IN_LIST}
+    return _sized(one, [label for label in one.labels if label in loud], one.labels)
 
 
 def _sized(one: Field, chosen: list[str], spare: Sequence[str]) -> list[str]:
@@ -148,69 +144,66 @@ def _sized(one: Field, chosen: list[str], spare: Sequence[str]) -> list[str]:
 
 
 def _number(one: Field, turn: Turn) -> float:
-    pulls = [(rule.weight * (hit.weight if hit else 1.0), rule.level) for rule, hit in _met(one, turn)]
+    pulls = [(weight, rule.level) for rule, weight, _ in voices(turn.book, one, turn.scene, turn.hits)]
     if one.name.endswith("confidence"):
-        value = turn.sureness if turn.sureness is not None else _sureness(turn)
-        pulls = [(2.0, value)] + pulls
+        pulls.append((2.0, next(iter(turn.odds.values()), None) or _sureness(turn)))
     else:
-        pulls = [(0.4, turn.book.rules.levels.get(one.name, START_LEVEL))] + pulls + _example_levels(one, turn)
+        pulls.append((START_WEIGHT, turn.book.rules.levels.get(one.name, START_LEVEL)))
+        pulls.extend(_example_levels(one, turn))
     total = sum(abs(weight) for weight, _ in pulls)
     value = sum(abs(w) * (level if w > 0 else 1.0 - level) for w, level in pulls) / total
     value = min(max(value, one.lowest), one.highest)
-    return int(value) if one.schema.get("type") == "integer" else round(value, 4)
-
-
-def _met(one: Field, turn: Turn) -> list[tuple[Rule, Hit | None]]:
-    return [(rule, hit) for rule, hit in turn.found[one.name] if allowed(rule, turn.scene, False)]
+    return math.ceil(value) if one.schema.get("type") == "integer" else round(value, 4)
 
 
 def _example_levels(one: Field, turn: Turn) -> list[tuple[float, float]]:
-    levels = []
-    for near in turn.near[:5]:
-        level = turn.book.examples[near.number][1].get(one.name)
-        if isinstance(level, int | float):
-            levels.append((near.beside**3, float(level)))
-    return levels
+    levels = [(near.beside**3, near.answer.get(one.name)) for near in turn.near[:5]]
+    return [(weight, float(level)) for weight, level in levels if isinstance(level, int | float)]
 
 
 def _sureness(turn: Turn) -> float:
-    """Say how much there was to go by when no label was chosen: half without a rule, more with each."""
-    met = sum(len(_met(one, turn)) for one in turn.book.fields if one.kind == "number")
-    return 1.0 - 0.5 / (1 + met + len(turn.near[:2]))
+    """Say how much there was to go by when no label is asked for: half without a rule, more with each."""
+    met = sum(1 for one in turn.book.fields if one.kind == "number" for _ in _heard(one, turn))
+    return 1.0 - 0.5 / (1 + met + min(2, len(turn.near)))
+
+
+def _heard(one: Field, turn: Turn) -> list[Voice]:
+    """Give the voices for a field that have words behind them."""
+    return [voice for voice in voices(turn.book, one, turn.scene, turn.hits) if voice[2]]
 
 
 def _phrases(one: Field, turn: Turn) -> list[str]:
-    items = [rule.label for rule, _ in _met(one, turn) if rule.weight > 0]
-    if not items and any(word in one.name for word in ("issue", "problem")):
-        low = [hit for rule, hit in _low(turn) if hit is not None]
-        items = [retrieve(hit) for hit in low[:3]]
+    """List the phrases rules ask for, else what pulled a number down (for issues), else the nearest example's."""
+    items = [rule.label for rule, weight, _ in voices(turn.book, one, turn.scene, turn.hits) if weight > 0]
+    if not items and ("issue" in one.name or "problem" in one.name):
+        numbers = [number for number in turn.book.fields if number.kind == "number"]
+        low = [v for number in numbers for v in _heard(number, turn) if v[0].level < START_LEVEL and v[1] > 0]
+        items = [quote(Found(rule.phrase, text)) for rule, _, text in low]
     if not items and turn.near:
-        listed = turn.book.examples[turn.near[0].number][1].get(one.name)
+        listed = turn.near[0].answer.get(one.name)
         items = [item for item in listed if isinstance(item, str)] if isinstance(listed, list) else []
-    return _sized(one, list(dict.fromkeys(items))[:6], ())
-
-
-def _low(turn: Turn) -> list[tuple[Rule, Hit | None]]:
-    numbers = [one for one in turn.book.fields if one.kind == "number"]
-    return [(rule, hit) for one in numbers for rule, hit in _met(one, turn) if rule.level < START_LEVEL]
+    return _sized(one, list(dict.fromkeys(items))[:MOST_PHRASES], ())
 
 
 def _text(one: Field, turn: Turn) -> str:
     if any(word in one.name for word in ("response", "reply", "message", "draft")):
-        text = propose(one, turn.book, turn.scene, turn.hits, turn.near)
+        text = propose(one.name, turn.book, turn.scene, turn.hits, turn.near)
     else:
         text = explain(turn.scene, _support(turn))
     shortest, longest = int(one.schema.get("minLength") or 0), one.schema.get("maxLength")
     text = text[: int(longest)] if longest is not None else text
-    return text + " " * (shortest - len(text))
+    return text.ljust(shortest)
 
 
-def _support(turn: Turn) -> list[Hit]:
-    """Give the hits that spoke for the main label, strongest first."""
-    label = turn.chosen.get(turn.main)
-    backing = [
-        (-rule.weight * hit.weight, hit.phrase, hit)
-        for rule, hit in turn.found.get(turn.main, [])
-        if hit is not None and rule.label == label and rule.weight > 0
-    ]
-    return [hit for _, _, hit in sorted(backing, key=lambda b: (b[0], b[1]))]
+def _support(turn: Turn) -> list[Found]:
+    """Give what was found that spoke for the first label chosen, strongest first."""
+    one = next((one for one in turn.book.fields if one.kind == "label"), None)
+    if one is None:
+        return []
+    label = turn.chosen[one.name]
+    heard = _heard(one, turn)
+    backing = [(-weight, rule.phrase, text) for rule, weight, text in heard if rule.label == label and weight > 0]
+    for word, spoken_for in turn.book.words[one.name].items():
+        if word in turn.hits.texts:
+            backing += [(-w, word, turn.hits.texts[word]) for other, w in spoken_for if other == label]
+    return [Found(phrase, text) for _, phrase, text in sorted(backing)]

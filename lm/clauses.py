@@ -36,6 +36,7 @@ class Rule(NamedTuple):
     after: frozenset[str] = _NONE
     given: frozenset[str] = _NONE
     seen: frozenset[str] = _NONE
+    bound: bool = False
 
 
 @dataclass(slots=True)
@@ -128,7 +129,7 @@ def _rule(clause: Clause, home: str, label: str, level: float, cue: Cue) -> Rule
     else:
         after, seen = frozenset(clause.after), frozenset(clause.seen)
         given = frozenset(clause.given) | _one(cue.fact)
-    return Rule(home, label, level, cue.weight, cue.phrase, cue.scope, after, given, seen)
+    return Rule(home, label, level, cue.weight, cue.phrase, cue.scope, after, given, seen, bool(after or given or seen))
 
 
 def _one(name: str) -> frozenset[str]:

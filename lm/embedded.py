@@ -23,7 +23,7 @@ from dspy.lm15 import (
 )
 
 from understudy.lm.answering import fill
-from understudy.lm.evidence import study
+from understudy.lm.evidence import pack, study
 
 StreamEvent = StreamStartEvent | StreamDeltaEvent | StreamEndEvent | StreamErrorEvent
 
@@ -36,7 +36,7 @@ def answer(
 ) -> dict[str, Any]:
     """Answer every property of a JSON schema from the inputs, as the instruction and the examples say."""
     pairs = tuple((json.dumps(given), json.dumps(wanted)) for given, wanted in examples)
-    return fill(study(instruction, json.dumps(schema), pairs), inputs)
+    return fill(study(instruction, pack(schema), pairs), inputs)
 
 
 class EmbeddedStudent:
@@ -49,11 +49,11 @@ class EmbeddedStudent:
         """Answer a request whose last message holds the inputs as JSON; InvalidRequestError says what is missing."""
         instruction, schema, pairs, asked = _read(request)
         try:
-            book = study(instruction, json.dumps(schema), pairs)
+            book = study(instruction, pack(schema), pairs)
         except (ValueError, RecursionError) as error:
             raise InvalidRequestError(f"embedded student: {error}") from error
         text = json.dumps(fill(book, _inputs(asked)))
-        read, written = len(instruction.split()) + len(asked.split()), len(text.split())
+        read, written = 2 + instruction.count(" ") + asked.count(" "), 1 + text.count(" ")
         usage = Usage(input_tokens=read, output_tokens=written, total_tokens=read + written)
         message = Message.assistant([TextPart(text)])
         return Response(id=None, model=request.model, message=message, finish_reason="stop", usage=usage)

@@ -1,43 +1,41 @@
-"""What speaks for each label: cue rules, words of labels and descriptions, and the examples given.
+"""What speaks for each label: cue rules, the words of the labels themselves, and kinship between labels.
 
 Everything about an instruction, a schema and a set of examples is worked out once (`study`); a turn then costs one
 look-up per message and a few additions per cue found in it.
 """
 
-import json
+import marshal
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from understudy.lm.clauses import START, Rule
+from understudy.lm.likeness import Examples, read_examples
 from understudy.lm.rules import Rulebook, parse
 from understudy.lm.shape import Field, read_fields
-from understudy.lm.words import ANYWHERE, MESSAGE, STOP_WORDS, Scene, content_words, label_words, read_scene, read_text
+from understudy.lm.words import ANYWHERE, MESSAGE, STOP_WORDS, Scene, label_words, read_text
 
-SHARPNESS = 2.0
 EARLIER = 0.8
 LISTED_WORD = 0.6
 CHANCE = 0.22
 MOST_LABEL_WORD = 2.3
-MEANING_WORD = 0.3
-OWN_WORD = -1.0
-NEIGHBOURS = 12
-EXAMPLE_PULL = 3.0
+COMMON = 3
 RARE = 10
-CLOSE = 0.4
 MOST_KEPT = 4096
 
 
-class Hit(NamedTuple):
-    """A phrase of the book found in a scene: the places it stood in, how much it counts, the newest text with it."""
+class Hits(NamedTuple):
+    """The phrases found in a scene: the places each stood in, and the newest text that has it."""
 
-    phrase: str
-    places: int
-    weight: float
-    text: str
+    places: dict[str, int]
+    texts: dict[str, str]
+
+
+# A rule that holds, the weight its place gives it, and the text its phrase was found in: plain, as there are many.
+Voice = tuple[Rule, float, str]
 
 
 @dataclass(slots=True)
@@ -46,13 +44,12 @@ class Book:
 
     fields: tuple[Field, ...]
     rules: Rulebook
+    examples: Examples
     index: dict[str, list[str]] = field(default_factory=dict)
-    by_phrase: dict[str, list[Rule]] = field(default_factory=dict)
-    bare: list[Rule] = field(default_factory=list)
+    by_field: dict[str, dict[str, list[Rule]]] = field(default_factory=dict)
+    by_name: dict[str, dict[str, list[Rule]]] = field(default_factory=dict)
+    words: dict[str, dict[str, list[tuple[str, float]]]] = field(default_factory=dict)
     kin: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-    examples: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
-    postings: dict[str, tuple[float, tuple[tuple[int, float], ...]]] = field(default_factory=dict)
-    unheard: float = 0.0
     found: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def phrases_in(self, text: str) -> tuple[str, ...]:
@@ -60,61 +57,71 @@ class Book:
         known = self.found.get(text)
         if known is None:
             read = read_text(text)
-            keys = read.vocabulary & self.index.keys()
-            known = tuple(p for key in sorted(keys) for p in self.index[key] if _stands(p, read.line, key))
+            keys = sorted(read.vocabulary & self.index.keys())
+            known = tuple(p for key in keys for p in self.index[key] if p == key or f" {p} " in read.line)
             if len(self.found) >= MOST_KEPT:
                 self.found.clear()
             self.found[text] = known
         return known
 
 
-def _stands(phrase: str, line: str, key: str) -> bool:
-    return phrase == key or f" {phrase} " in line
+def pack(schema: Mapping[str, Any]) -> bytes:
+    """Make a schema a key to remember its book by; marshal takes a third of the time JSON takes."""
+    return marshal.dumps(schema, 2)
 
 
 @lru_cache(maxsize=64)
-def study(instruction: str, schema: str, examples: tuple[tuple[str, str], ...]) -> Book:
-    """Make the book of an instruction, a JSON schema and JSON examples; ValueError for a schema without properties."""
-    fields = read_fields(json.loads(schema))
-    labels: dict[str, list[str]] = defaultdict(list)
+def study(instruction: str, schema: bytes, examples: tuple[tuple[str, str], ...]) -> Book:
+    """Make the book of an instruction, a packed schema and JSON examples; ValueError for a schema without properties."""
+    fields = read_fields(marshal.loads(schema))
+    homes: dict[str, list[str]] = defaultdict(list)
     for one in fields:
         for label in one.labels:
-            labels[label].append(one.name)
-    kinds = {one.name: one.kind for one in fields}
-    book = Book(fields, parse(instruction, labels, dict(kinds)))
+            homes[label].append(one.name)
+    rules = parse(instruction, homes, {one.name: one.kind for one in fields})
     for one in fields:
         if one.description:
-            own = {label: [one.name] for label in one.labels}
-            book.rules.rules.extend(parse(one.description, own, {one.name: one.kind}).rules)
-    rules = book.rules.rules + [rule for one in fields for rule in _label_rules(one)]
-    _index(book, rules)
+            described = parse(one.description, {label: [one.name] for label in one.labels}, {one.name: one.kind})
+            rules.rules.extend(described.rules)
+    book = Book(fields, rules, read_examples(examples))
+    _index_rules(book)
+    _index_words(book)
     _relate(book)
-    _learn(book, examples)
     return book
 
 
-def _label_rules(one: Field) -> Iterable[Rule]:
-    """Turn the words of labels into cues; a word many labels share says less, and among many labels chance is rarer."""
-    spread = Counter(word for label in one.labels for word in label_words(label))
-    chance = min(MOST_LABEL_WORD, CHANCE * math.log(len(one.labels) + 1) ** 2)
-    full = chance if one.kind == "label" else LISTED_WORD
-    for label in one.labels:
-        words = label_words(label)
-        for word in words:
-            rarity = math.log((len(one.labels) + 1) / spread[word]) / math.log(len(one.labels) + 2)
-            weight = full * rarity / math.sqrt(len(words))
-            yield Rule(one.name, label, OWN_WORD, weight, word, ANYWHERE, frozenset(), frozenset(), frozenset())
+def _index_rules(book: Book) -> None:
+    """Find rules by their phrase; those without one by the step or fact they need."""
+    book.by_field = {one.name: {} for one in book.fields}
+    book.by_name = {one.name: {} for one in book.fields}
+    for rule in dict.fromkeys(book.rules.rules):
+        if rule.phrase:
+            book.by_field[rule.field].setdefault(rule.phrase, []).append(rule)
+        for name in () if rule.phrase else sorted(rule.seen or rule.given or rule.after):
+            book.by_name[rule.field].setdefault(name, []).append(rule)
+    phrases = {rule.phrase for rule in book.rules.rules} | {cue for reply in book.rules.replies for cue in reply.cues}
+    for phrase in sorted(phrases - {""}):
+        key = max(phrase.split(), key=lambda word: (word not in STOP_WORDS, len(word)))
+        book.index.setdefault(key, []).append(phrase)
 
 
-def _index(book: Book, rules: Sequence[Rule]) -> None:
-    for rule in rules:
-        if not rule.phrase:
-            book.bare.append(rule)
-            continue
-        if rule.phrase not in book.by_phrase:
-            key = max(rule.phrase.split(), key=lambda w: (w not in STOP_WORDS, len(w)))
-            book.index.setdefault(key, []).append(rule.phrase)
-        book.by_phrase.setdefault(rule.phrase, []).append(rule)
+def _index_words(book: Book) -> None:
+    """Let the words of labels speak for them: the rarer among the labels, and the more labels there are, the louder."""
+    for one in book.fields:
+        spread = Counter(word for label in one.labels for word in label_words(label))
+        size = math.log(len(one.labels) + 1)
+        loudest = min(MOST_LABEL_WORD, CHANCE * size * size) if one.kind == "label" else LISTED_WORD
+        found: dict[str, list[tuple[str, float]]] = {}
+        for label in one.labels:
+            words = label_words(label)
+            for word in words:
+                if spread[word] <= max(COMMON, len(one.labels) / COMMON):
+                    rarity = 1 - math.log(spread[word]) / size
+                    found.setdefault(word, []).append((label, loudest * rarity / math.sqrt(len(words))))
+        book.words[one.name] = found
+        for word in found:
+            if word not in book.index.setdefault(word, []):
+                book.index[word].append(word)
 
 
 def _relate(book: Book) -> None:
@@ -124,119 +131,75 @@ def _relate(book: Book) -> None:
         for later in enums[i:]:
             spread = Counter(word for label in later.labels for word in label_words(label))
             rare = {word for word, n in spread.items() if n <= max(2, len(later.labels) / RARE)}
+            bearers = {label: rare.intersection(label_words(label)) for label in later.labels}
             for label in one.labels:
                 words = rare.intersection(label_words(label))
-                kin = [other for other in later.labels if other != label and words.intersection(label_words(other))]
+                kin = [other for other, theirs in bearers.items() if other != label and words & theirs]
                 if kin:
                     book.kin.setdefault(label, {})[later.name] = kin
 
 
-def features(scene: Scene) -> list[str]:
-    """Give what a scene is compared by: words said now and before, and the last step."""
-    found = [f"after:{scene.last_action or START}"]
-    for text, places in scene.spots:
-        mark = "now:" if places & MESSAGE else ""
-        for word in content_words_kept(text):
-            found.append(word)
-            if mark:
-                found.append(mark + word)
-    found.extend(f"fact:{fact}" for fact in sorted(scene.facts)[:20])
-    return list(dict.fromkeys(found))
-
-
-@lru_cache(maxsize=8192)
-def content_words_kept(text: str) -> tuple[str, ...]:
-    """Keep the content words of a text."""
-    return tuple(content_words(text))
-
-
-def _learn(book: Book, examples: Sequence[tuple[str, str]]) -> None:
-    bags = []
-    for asked, answered in examples:
-        given, wanted = json.loads(asked), json.loads(answered)
-        if isinstance(given, dict) and isinstance(wanted, dict):
-            book.examples.append((given, wanted))
-            bags.append(features(read_scene(given)))
-    spread = Counter(word for bag in bags for word in bag)
-    rarity = {word: math.log(1 + len(bags) / n) for word, n in spread.items()}
-    book.unheard = math.log(1 + len(bags))
-    postings: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for i, bag in enumerate(bags):
-        length = math.sqrt(sum(rarity[word] ** 2 for word in bag)) or 1.0
-        for word in bag:
-            postings[word].append((i, rarity[word] ** 2 / length))
-    book.postings = {word: (rarity[word], tuple(found)) for word, found in postings.items()}
-
-
-class Near(NamedTuple):
-    """An example with its likeness: beside the nearest one (1.0), and in itself (the cosine)."""
-
-    number: int
-    beside: float
-    likeness: float
-
-
-def neighbours(book: Book, scene: Scene) -> list[Near]:
-    """Give the nearest examples, nearest first."""
-    if not book.examples:
-        return []
-    likeness = [0.0] * len(book.examples)
-    length = 0.0
-    for word in features(scene):
-        rarity, postings = book.postings.get(word, (book.unheard, ()))
-        length += rarity * rarity
-        for i, weight in postings:
-            likeness[i] += weight
-    order = sorted(range(len(likeness)), key=lambda i: (-likeness[i], i))[:NEIGHBOURS]
-    top, size = likeness[order[0]] or 1.0, math.sqrt(length) or 1.0
-    return [Near(i, likeness[i] / top, likeness[i] / size) for i in order if likeness[i] > 0]
-
-
-def hits_of(book: Book, scene: Scene) -> dict[str, Hit]:
-    """Find every phrase of the book in the scene once, with its best place."""
+def find(book: Book, scene: Scene) -> Hits:
+    """Find every phrase of the book in the scene."""
     places: dict[str, int] = {}
     texts: dict[str, str] = {}
+    known = book.found
     for text, place in scene.spots:
-        for phrase in book.phrases_in(text):
+        for phrase in known[text] if text in known else book.phrases_in(text):
             if phrase in places:
                 places[phrase] |= place
             else:
                 places[phrase], texts[phrase] = place, text
-    return {p: Hit(p, at, 1.0 if at & MESSAGE else EARLIER, texts[p]) for p, at in places.items()}
+    return Hits(places, texts)
 
 
-def allowed(rule: Rule, scene: Scene, listed: bool) -> bool:
+def voices(book: Book, one: Field, scene: Scene, hits: Hits) -> Iterator[Voice]:
+    """Give the rules of a field that hold: phrase found where it looks, conditions met."""
+    rules, listed = book.by_field[one.name], one.kind == "labels"
+    yield from _voices_of_names(book, one, scene, listed)
+    if not rules:
+        return
+    for phrase, place in hits.places.items():
+        if phrase in rules:
+            for rule in rules[phrase]:
+                if rule.scope & place and (not rule.bound or _allowed(rule, scene, listed)):
+                    near = rule.scope != ANYWHERE or place & MESSAGE
+                    yield rule, rule.weight if near else rule.weight * EARLIER, hits.texts[phrase]
+
+
+def _voices_of_names(book: Book, one: Field, scene: Scene, listed: bool) -> Iterator[Voice]:
+    rules = book.by_name[one.name]
+    if not rules:
+        return
+    names = scene.actions | scene.facts
+    names.add("" if scene.begun else START)
+    met = dict.fromkeys(rule for name in sorted(names.intersection(rules)) for rule in rules[name])
+    for rule in met:
+        if _allowed(rule, scene, listed):
+            yield rule, rule.weight, ""
+
+
+def _allowed(rule: Rule, scene: Scene, listed: bool) -> bool:
     """Tell whether the conditions of a rule hold; for lists a step counts as long as it was ever taken."""
-    last = scene.last_action or ("" if scene.begun else START)
-    if rule.after and last not in rule.after and not (listed and rule.after & scene.actions):
-        return False
+    if rule.after:
+        last = scene.last_action or ("" if scene.begun else START)
+        if last not in rule.after and not (listed and rule.after & scene.actions):
+            return False
     if rule.given and not rule.given & scene.facts:
         return False
-    return not rule.seen or bool(rule.seen & scene.actions or rule.seen & scene.facts)
+    return not rule.seen or not (rule.seen.isdisjoint(scene.actions) and rule.seen.isdisjoint(scene.facts))
 
 
-def fired(book: Book, scene: Scene, hits: dict[str, Hit]) -> dict[str, list[tuple[Rule, Hit | None]]]:
-    """Sort the rules whose phrase stands where they look by field; conditions are checked later."""
-    found: dict[str, list[tuple[Rule, Hit | None]]] = {one.name: [] for one in book.fields}
-    for phrase, hit in hits.items():
-        for rule in book.by_phrase[phrase]:
-            if rule.scope & hit.places:
-                found[rule.field].append((rule, hit))
-    for rule in book.bare:
-        found[rule.field].append((rule, None))
-    return found
-
-
-def score(one: Field, book: Book, scene: Scene, found: Sequence[tuple[Rule, Hit | None]]) -> dict[str, float]:
+def score(one: Field, book: Book, scene: Scene, hits: Hits) -> dict[str, float]:
     """Add up what rules and label words say for each label; labels nothing speaks of are left out."""
     scores: dict[str, float] = {}
-    listed = one.kind == "labels"
-    steps = not scene.actions.isdisjoint(one.labels)
-    for rule, hit in found:
-        if steps and rule.level == OWN_WORD and hit is not None and not hit.places & MESSAGE:
-            continue
-        if (rule.after or rule.given or rule.seen) and not allowed(rule, scene, listed):
-            continue
-        weight = rule.weight if hit is None or rule.scope != ANYWHERE else rule.weight * hit.weight
+    for rule, weight, _ in voices(book, one, scene, hits):
         scores[rule.label] = scores.get(rule.label, 0.0) + weight
+    steps = not scene.actions.isdisjoint(one.labels)
+    words = book.words[one.name]
+    for phrase, place in hits.places.items():
+        if phrase in words and (place & MESSAGE or not steps):
+            share = 1.0 if place & MESSAGE else EARLIER
+            for label, weight in words[phrase]:
+                scores[label] = scores.get(label, 0.0) + weight * share
     return scores

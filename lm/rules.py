@@ -202,7 +202,7 @@ class _Reader:
             return self.slot in ("after", "given", "seen", "cue") and "_" in token.text and token.text not in self.kinds
         marked = token.kind == "tick" or "_" in token.text or "." in token.text
         listed = self.slot == "start" and behind.low in prose.LISTS and (before == END or bool(self.clause.labels))
-        joined = self.slot in ("start", "cue", "seen") and behind.low in prose.JOINS
+        joined = behind.kind == "arrow" or (self.slot in ("start", "cue", "seen") and behind.low in prose.JOINS)
         return marked or listed or joined or self.slot in ("target", "after", "given")
 
     def _label(self, text: str, before: Token, behind: Token) -> None:

@@ -101,7 +101,9 @@ def _carries(stemmed: str, word: str) -> bool:
 
 def clean(text: str) -> str:
     """Drop what no terminal, file or JSON reader should get: controls, lone surrogates, runs of blanks."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
 
 
 @dataclass(slots=True)
@@ -164,7 +166,12 @@ def _read_agent(scene: Scene, action: object, text: str, place: int) -> None:
         scene.last_action = scene.last_action or action
         scene.actions.add(action)
         scene.replies.append((action, text))
-        scene.spots.append((action[:200].replace("_", " "), AGENT | place))
+        scene.spots.append((_spaced(action), AGENT | place))
+
+
+@lru_cache(maxsize=2048)
+def _spaced(action: str) -> str:
+    return action[:200].replace("_", " ")
 
 
 def _read_other(scene: Scene, value: object) -> None:

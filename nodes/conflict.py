@@ -17,12 +17,15 @@ class MonitorConflict(dspy.Signature):
 
     Look at the customer's words, not at the topic. Many conversations have no conflict: otherwise choose none.
 
-    - frustration: "ridiculous", "unacceptable", "third time", "not happy", "disappointed", "waste of time", "seriously"
-    - frustration: "are you kidding", "fed up", "useless", "angry", "still waiting", "already told you", "not acceptable"
-    - confusion: "don't understand", "what do you mean", "confused", "not sure what", "makes no sense", "which one"
+    - frustration: "ridiculous", "unacceptable", "third time", "not happy", "disappointed", "waste", "seriously"
+    - frustration: "fed up", "useless", "angry", "still waiting", "already told", "nobody", "not good enough"
+    - frustration: "how hard", "unbelievable", "excuse me", "sick of", "rude", "the hell", "awful", "worse"
+    - confusion: "don't understand", "what do you mean", "confused", "not sure what", "makes no sense", "what do I have to"
+    - confusion: "don't get it", "you mean", "what is that", "huh", "I thought", "sorry, what"
     - bargaining: "discount", "cheaper", "too expensive", "lower price", "better price", "knock off", "best price"
-    - off_topic: "by the way", "unrelated", "the weather", "your favourite", "joke"
-    - cancellation: "cancel", "go elsewhere", "somewhere else", "forget it", "never mind", "call it off"
+    - bargaining: "throw in", "cash", "meet me", "do it for", "cheaper elsewhere"
+    - off_topic: "off topic", "while we are at it", "unrelated", "the weather", "favourite", "football", "guess what"
+    - cancellation: "cancel", "go elsewhere", "somewhere else", "forget it", "never mind", "call it off", "leave it"
 
     Quote in the reasoning the few words that decided.
     """

@@ -59,6 +59,8 @@ def load(state: ShadowState, runtime: Runtime[Context]) -> Update:
         "started": time.perf_counter(),
         "waiting": False,
     }
+    if not brain.settings.brain_enabled:
+        return {**base, **_NOTHING_NEW}
     if brain.gym is None:
         return {**base, **_newest_of(state, brain, context)}
     return {**base, **_oldest_waiting(brain.gym, conversation_id, posted, state, brain, context)}

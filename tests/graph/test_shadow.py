@@ -248,6 +248,14 @@ async def test_without_a_gym_the_graph_answers_and_stores_nothing(home: Any, mon
     assert list(home.iterdir()) == []
 
 
+async def test_a_brain_that_is_switched_off_sees_nothing(home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAIN_ENABLED", "false")
+    answer = await create_shadow_workflow().ainvoke(
+        {"conversation_id": "c1", "messages": [said("hello")]}, context=WithBrain(brain=Brain(Settings()))
+    )
+    assert answer["turn"] is None and answer["readings"] == {} and list(home.iterdir()) == []
+
+
 @pytest.mark.parametrize("durability", ["sync", "async", "exit", None])
 async def test_one_checkpoint_a_run_whatever_the_caller_wants(shadow: Shadow, durability: Any) -> None:
     for number in range(3):

@@ -51,7 +51,7 @@ def judge(name: str, evidence: dict[str, Any], said: dict[str, Any]) -> tuple[fl
     """Score what was said of the turn above."""
     gold = dspy.Example(**{**SHOWN, **evidence}).with_inputs("history", "message")
     verdict = MODULES[name].metric(gold, dspy.Prediction(**said))
-    return verdict.score, verdict.feedback
+    return float(verdict.score), str(verdict.feedback)
 
 
 def score(name: str, evidence: dict[str, Any], said: dict[str, Any]) -> float:
@@ -90,7 +90,9 @@ SAID_FIELDS = sorted({field for _, said in RIGHT.values() for field in said})
 @given(
     gold=st.dictionaries(st.sampled_from(GOLD_FIELDS), junk), said=st.dictionaries(st.sampled_from(SAID_FIELDS), junk)
 )
-def test_any_prediction_and_any_gold_give_a_score_in_range_and_words(name, gold, said):
+def test_any_prediction_and_any_gold_give_a_score_in_range_and_words(
+    name: str, gold: dict[str, Any], said: dict[str, Any]
+) -> None:
     verdict = MODULES[name].metric(dspy.Example(**gold), dspy.Prediction(**said))
     assert type(verdict.score) is float
     assert 0 <= verdict.score <= 1
@@ -99,7 +101,7 @@ def test_any_prediction_and_any_gold_give_a_score_in_range_and_words(name, gold,
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_very_long_answer_is_scored_in_time_and_its_feedback_stays_short(name):
+def test_a_very_long_answer_is_scored_in_time_and_its_feedback_stays_short(name: str) -> None:
     evidence, said = RIGHT[name]
     text = " ".join(f"word{i}" for i in range(100_000))
     value, feedback = judge(name, evidence, dict.fromkeys(said, text))
@@ -144,7 +146,7 @@ HALF: dict[str, tuple[dict[str, Any], dict[str, list[tuple[float, float]]], list
 
 
 @pytest.mark.parametrize(("name", "known"), [(name, known) for name in NAMES for known in subsets(HALF[name][1])])
-def test_what_has_no_evidence_is_left_out_and_the_rest_is_scaled_up(name, known):
+def test_what_has_no_evidence_is_left_out_and_the_rest_is_scaled_up(name: str, known: tuple[str, ...]) -> None:
     said, earned, intrinsic = HALF[name]
     components = [*intrinsic, *(one for field in known for one in earned[field])]
     if name == "goals" and len({"main_goal", "sub_goals"} & set(known)) == 1:  # alignment weighs 0.5 with one of them
@@ -155,14 +157,14 @@ def test_what_has_no_evidence_is_left_out_and_the_rest_is_scaled_up(name, known)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_any_evidence_only_the_form_is_scored(name):
+def test_without_any_evidence_only_the_form_is_scored(name: str) -> None:
     value, feedback = judge(name, {}, RIGHT[name][1])
     assert value == pytest.approx(1.0 if name in ("conflict", "goals", "response") else 0.0, abs=0.3)
     assert ("no evidence" in feedback) == (name in ("intent", "quality"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_right_answer_earns_nearly_everything(name):
+def test_the_right_answer_earns_nearly_everything(name: str) -> None:
     assert score(name, *RIGHT[name]) == pytest.approx(1.0, abs=0.08)
 
 
@@ -198,7 +200,7 @@ LADDERS: dict[str, dict[str, list[Any]]] = {
 
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name, ladder in LADDERS.items() for field in ladder])
-def test_a_better_field_never_lowers_the_score(name, field):
+def test_a_better_field_never_lowers_the_score(name: str, field: str) -> None:
     ladder, confidences = LADDERS[name], [None, 0.0, 0.4, 1.0]
     rest = {**{other: values for other, values in ladder.items() if other != field}, "confidence": confidences}
     for known in subsets(RIGHT[name][0]):
@@ -211,7 +213,7 @@ def test_a_better_field_never_lowers_the_score(name, field):
     assert score(name, RIGHT[name][0], {**alone, field: ladder[field][0]}) < score(name, RIGHT[name][0], alone)
 
 
-CORRECT = {
+CORRECT: dict[str, list[tuple[dict[str, Any], float]]] = {
     "conflict": [({"conflict_type": "frustration"}, 1.0), ({"conflict_type": "none"}, 0.0)],
     "intent": [({"intent": "complaint"}, 1.0), ({"intent": "booking"}, 0.0)],
     "quality": [({"user_satisfaction": 0.0}, 1.0), ({"user_satisfaction": 0.7}, 0.3)],
@@ -220,7 +222,9 @@ CORRECT = {
 
 
 @pytest.mark.parametrize(("name", "said", "correct"), [(n, *case) for n, cases in CORRECT.items() for case in cases])
-def test_a_confidence_nearer_to_the_truth_never_lowers_the_score(name, said, correct):
+def test_a_confidence_nearer_to_the_truth_never_lowers_the_score(
+    name: str, said: dict[str, Any], correct: float
+) -> None:
     ladder = sorted((step / 20 for step in range(21)), key=lambda stated: -round(abs(stated - correct), 9))
     scores = [round(score(name, RIGHT[name][0], {**said, "confidence": stated}), 12) for stated in (None, *ladder)]
     assert scores == sorted(scores)
@@ -229,7 +233,7 @@ def test_a_confidence_nearer_to_the_truth_never_lowers_the_score(name, said, cor
 
 @pytest.mark.parametrize("name", ["conflict", "intent"])
 @pytest.mark.parametrize("p", [step / 10 for step in range(11)])
-def test_the_expected_score_is_best_when_the_stated_confidence_is_the_true_one(name, p):
+def test_the_expected_score_is_best_when_the_stated_confidence_is_the_true_one(name: str, p: float) -> None:
     (right, _), (wrong, _) = CORRECT[name]
     evidence = RIGHT[name][0]
 
@@ -262,19 +266,21 @@ FEEDBACK = [
 
 
 @pytest.mark.parametrize(("name", "said", "expected"), FEEDBACK)
-def test_feedback_says_what_was_wrong_and_what_would_have_been_right(name, said, expected):
+def test_feedback_says_what_was_wrong_and_what_would_have_been_right(
+    name: str, said: dict[str, Any], expected: list[str]
+) -> None:
     feedback = judge(name, RIGHT[name][0], said)[1]
     assert [words for words in expected if words not in feedback] == []
 
 
-def test_feedback_has_a_line_for_each_component_with_its_score():
+def test_feedback_has_a_line_for_each_component_with_its_score() -> None:
     lines = judge("intent", *RIGHT["intent"])[1].splitlines()
     assert [line.partition(":")[0] for line in lines] == ["intent 1.00", "confidence 1.00", "next_step 1.00"]
 
 
 # Attempts to game
 
-CONSTANT = {
+CONSTANT: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], float]] = {
     "conflict": (
         [{"conflict_type": label} for label in PROFILE.conflict_types],
         [{"conflict_type": label, "confidence": 1.0, "reasoning": ""} for label in PROFILE.conflict_types],
@@ -319,30 +325,39 @@ CONSTANT = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_constant_confident_answer_earns_no_more_than_its_label_s_share_and_its_form(name):
+def test_a_constant_confident_answer_earns_no_more_than_its_label_s_share_and_its_form(name: str) -> None:
     balanced, answers, form = CONSTANT[name]
     for said in answers:
         earned = sum(score(name, evidence, said) for evidence in balanced) / len(balanced)
         assert earned <= 1 / len(balanced) + form + 1e-9, said
 
 
-BLANKS = [{}, dict.fromkeys(SAID_FIELDS), dict.fromkeys(SAID_FIELDS, ""), dict.fromkeys(SAID_FIELDS, [])]
+BLANKS: list[dict[str, Any]] = [
+    {},
+    dict.fromkeys(SAID_FIELDS),
+    dict.fromkeys(SAID_FIELDS, ""),
+    dict.fromkeys(SAID_FIELDS, []),
+]
 
 
 @pytest.mark.parametrize("confidence", [None, 0.0, 0.5, 1.0])
 @pytest.mark.parametrize("blank", BLANKS)
 @pytest.mark.parametrize("name", NAMES)
-def test_an_empty_answer_scores_low_whatever_is_known(name, blank, confidence):
+def test_an_empty_answer_scores_low_whatever_is_known(
+    name: str, blank: dict[str, Any], confidence: float | None
+) -> None:
     for known in subsets(RIGHT[name][0]):
         evidence = {field: value for field, value in RIGHT[name][0].items() if field in known}
-        assert score(name, evidence, {**blank, "confidence": confidence}) < 0.35, known
+        earned = score(name, evidence, {**blank, "confidence": confidence})
+        assert earned < 0.35, known
+        assert earned == score(name, evidence, {**blank, "confidence": None}), "there is nothing to be sure of"
 
 
 @pytest.mark.parametrize(
     ("name", "evidence"), [("quality", {"issues": [], "suggestions": []}), ("goals", {"required_info": []})]
 )
-def test_no_list_is_no_answer_where_an_empty_one_would_be_right(name, evidence):
-    fields = dict.fromkeys(evidence, [])
+def test_no_list_is_no_answer_where_an_empty_one_would_be_right(name: str, evidence: dict[str, Any]) -> None:
+    fields: dict[str, Any] = dict.fromkeys(evidence, [])
     assert score(name, evidence, {}) < 0.35
     assert score(name, evidence, {**fields, "sub_goals": ["get_redo"]}) == 1.0
 
@@ -352,7 +367,7 @@ ECHOES = [MESSAGE, MESSAGE.upper(), f"{MESSAGE} {MESSAGE}", f"Thank you: {MESSAG
 
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("confidence", [0.0, 0.5, 1.0])
-def test_the_customer_s_words_given_back_are_no_reply(echo, confidence):
+def test_the_customer_s_words_given_back_are_no_reply(echo: str, confidence: float | None) -> None:
     for known in ((), *subsets(RIGHT["response"][0])):
         evidence = {field: value for field, value in RIGHT["response"][0].items() if field in known}
         said = {"proposed_response": echo, "confidence": confidence}
@@ -361,27 +376,34 @@ def test_the_customer_s_words_given_back_are_no_reply(echo, confidence):
 
 @pytest.mark.parametrize("history", [[], HISTORY, [{"role": "agent", "text": "long story about rain and sun " * 9}]])
 @pytest.mark.parametrize("message", [MESSAGE, "I would like to cancel, nobody came"])
-def test_the_message_as_reasoning_earns_little(history, message):
+def test_the_message_as_reasoning_earns_little(history: list[dict[str, str]], message: str) -> None:
     evidence = {"conflict_type": "frustration", "history": history, "message": message}
     said = {"conflict_type": "none", "confidence": 1.0}
-    assert score("conflict", evidence, {**said, "reasoning": message}) <= 0.05
+    for echo in (message, f"{message} {message}"):
+        assert score("conflict", evidence, {**said, "reasoning": echo}) <= 0.05
 
 
-def test_words_of_the_labels_in_the_reasoning_earn_nothing():
+def test_the_message_within_many_own_words_as_reasoning_earns_little() -> None:
+    own = "My careful reading of everything above shows exactly these words without adding anything new at all"
+    said = {"conflict_type": "none", "confidence": 1.0, "reasoning": f"{own}: {MESSAGE}"}
+    assert score("conflict", RIGHT["conflict"][0], said) <= 0.05
+
+
+def test_words_of_the_labels_in_the_reasoning_earn_nothing() -> None:
     said = {"conflict_type": "off_topic", "confidence": 1.0}
     evidence = {"conflict_type": "frustration", "message": f"{MESSAGE}; my frustration is not off topic"}
     stuffed = "frustration, off topic, off_topic; " * 5 + ", ".join(PROFILE.conflict_types)
     assert score("conflict", evidence, {**said, "reasoning": stuffed}) == 0.0
 
 
-def test_one_word_again_and_again_is_one_word():
+def test_one_word_again_and_again_is_one_word() -> None:
     said = {"conflict_type": "none", "confidence": 1.0}
     evidence = RIGHT["conflict"][0]
     once, often = (score("conflict", evidence, {**said, "reasoning": text}) for text in ("refund", "refund " * 9))
     assert once == often < 0.07
 
 
-def test_a_reply_with_labels_in_it_earns_less_and_one_with_a_customer_s_id_does_not():
+def test_a_reply_with_labels_in_it_earns_less_and_one_with_a_customer_s_id_does_not() -> None:
     evidence = RIGHT["response"][0]
     plain, labelled, id_ = (
         score("response", evidence, {"proposed_response": f"{REPLY} {end}", "confidence": 1.0})
@@ -390,7 +412,38 @@ def test_a_reply_with_labels_in_it_earns_less_and_one_with_a_customer_s_id_does_
     assert labelled < plain <= id_
 
 
-def test_all_labels_at_once_are_worse_than_the_right_ones():
+@pytest.mark.parametrize(
+    ("reply", "asks"),
+    [
+        ("Which day would suit you?", True),
+        ("Any day would suit us.", False),
+        ("What is your name, please?", False),
+        ("What colour is it?", False),
+    ],
+)
+def test_only_a_question_for_what_is_missing_covers_it(reply: str, asks: bool) -> None:
+    evidence = {"missing": RIGHT["response"][0]["missing"]}
+    assert score("response", evidence, {"proposed_response": reply}) == pytest.approx(1.0 if asks else 0.75)
+
+
+@pytest.mark.parametrize(
+    ("sub_goals", "earned"),
+    [
+        (["wash"], 1.0),
+        ([f"part {i}" for i in range(6)], 1.0),
+        ([f"part {i}" for i in range(12)], 0.5),
+        (["wash", "wash"], 0.5),
+        (["wash", "word " * 13], 0.5),
+        (["", "wash"], 0.5),
+        ("wash", 0.0),
+        ([], 0.0),
+    ],
+)
+def test_parts_can_be_worked_through_when_they_are_few_short_and_different(sub_goals: Any, earned: float) -> None:
+    assert score("goals", {}, {"sub_goals": sub_goals}) == pytest.approx(earned)
+
+
+def test_all_labels_at_once_are_worse_than_the_right_ones() -> None:
     evidence, said = RIGHT["goals"]
     everything = {"sub_goals": list(PROFILE.goals), "required_info": list(PROFILE.data)}
     assert score("goals", evidence, {**said, **everything}) < 0.65
@@ -402,7 +455,7 @@ def test_all_labels_at_once_are_worse_than_the_right_ones():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_metric_takes_gepa_s_five_parameters_by_place(name):
+def test_a_metric_takes_gepa_s_five_parameters_by_place(name: str) -> None:
     evidence, said = RIGHT[name]
     metric = MODULES[name].metric
     assert list(inspect.signature(metric).parameters) == ["gold", "pred", "trace", "pred_name", "pred_trace"]
