@@ -252,7 +252,7 @@ def _label_all(brain: "Brain", rows: Iterator[Row], author: str | None) -> tuple
 
 def _label(brain: "Brain", conversation_id: str, turn: str, fields: dict[str, str], author: str | None) -> None:
     """Give one label to the graph."""
-    from understudy.recording import read_labels
+    from understudy.nodes.labels import read_labels
     from understudy.replay import known, tell
     from understudy.state import InputError
 

@@ -14,16 +14,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from understudy.lm.adapter import annotation
-from understudy.nodes.modules import MODULES
+from understudy.nodes.labels import check_labels
 from understudy.profile import Profile, ProfileError, load_profile, registered_profile
-from understudy.state import Event, InputError, Outcome, Role, clean_json, clean_text
+from understudy.state import Event, InputError, Outcome, Role, clean_text, plain, shape_error
 
 MAX_LINE = 64 * 1024 * 1024
 """Bytes of one line that are read; a longer one is skipped."""
@@ -185,71 +183,17 @@ def parse(raw: bytes, own_profile: str) -> Recording:
     try:
         recording = Recording.model_validate(table)
     except ValidationError as error:
-        raise InputError(_first(error)) from None
+        raise InputError(shape_error(error)) from None
     if not recording.turns:
         raise InputError("messages: there is no customer message")
     profile = registered_profile(recording.profile, own_profile) if recording.profile else load_profile(own_profile)
     return recording.model_copy(
         update={
             "profile": profile.name,
-            "customer": _plain("customer", recording.customer),
+            "customer": plain("customer", recording.customer),
             "messages": [_checked(i, message, profile) for i, message in enumerate(recording.messages)],
         }
     )
-
-
-def check_labels(labels: dict[str, Any], profile: Profile) -> dict[str, Any]:
-    """Return labels as evidence keeps them.
-
-    Raises:
-        InputError: a field is none that a module answers, or a value is none that it could answer.
-    """
-    types = _label_types(profile)
-    kept: dict[str, Any] = {}
-    for name, value in labels.items():
-        if name not in types:
-            raise InputError(f"labels.{_key(name)}: no module has such a field; there are {', '.join(sorted(types))}")
-        if name == "required_info" and isinstance(value, list) and all(isinstance(v, str) for v in value):
-            value = list(dict.fromkeys(map(profile.data_name, value)))
-        plain = _plain(f"labels.{name}", value)
-        try:
-            kept[name] = types[name].validate_python(plain, strict=True)
-        except ValidationError as error:
-            raise InputError(f"labels.{name}: {_wrong(error.errors()[0])}") from None
-    return kept
-
-
-def read_labels(fields: dict[str, str], profile: Profile) -> dict[str, Any]:
-    """Return labels that a person typed: a list has commas between its values (free phrases: bars).
-
-    Raises:
-        InputError: as `check_labels` does.
-    """
-    return check_labels({name: _typed(name, text.strip(), profile) for name, text in fields.items()}, profile)
-
-
-def _typed(name: str, text: str, profile: Profile) -> Any:
-    kind = _label_types(profile).get(name)
-    schema = kind.json_schema() if kind else {}
-    if schema.get("type") == "array":
-        separator = "," if name in profile.labels else "|"
-        return [part.strip() for part in text.split(separator) if part.strip()]
-    if schema.get("type") == "number":
-        try:
-            return float(text)
-        except ValueError:
-            return text
-    return text
-
-
-@cache
-def _label_types(profile: Profile) -> dict[str, TypeAdapter[Any]]:
-    """Return what an output field may hold, for every field of every module."""
-    return {
-        name: TypeAdapter(annotation(info))
-        for faculty in MODULES.values()
-        for name, info in faculty.signature(profile).output_fields.items()
-    }
 
 
 def _checked(index: int, message: RecordedMessage, profile: Profile) -> RecordedMessage:
@@ -275,42 +219,3 @@ def _is_deeper(value: Any, levels: int) -> bool:
     """Say whether a JSON value has more levels than that."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return any(levels == 1 or _is_deeper(v, levels - 1) for v in inner if isinstance(v, dict | list))
-
-
-def _is_huge(value: Any) -> bool:
-    """Say whether a JSON value holds a number that neither SQLite nor a checkpoint can."""
-    if isinstance(value, int):
-        return not -(2**63) <= value < 2**63
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(map(_is_huge, inner))
-
-
-def _plain(name: str, value: Any) -> Any:
-    if _is_huge(value):
-        raise InputError(f"{name}: a whole number beyond 64 bits; write it as text")
-    try:
-        return clean_json(value)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
-
-
-def _key(part: Any) -> str:
-    """Return a key of a recording as a message may show it: in one line, and short."""
-    text = str(part)
-    return text if isinstance(part, int) or text.isidentifier() and len(text) <= 60 else repr(text[:60])
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(map(_key, first["loc"]))
-    if first["type"] == "missing":
-        return f"{where}: is missing"
-    return f"{where}: {_wrong(first)}"
-
-
-def _wrong(error: Any) -> str:
-    """Say of one of pydantic's errors what it is, in the words of JSON."""
-    is_object = error["type"] in ("dict_type", "model_type")
-    message = "must be a JSON object" if is_object else error["msg"].removeprefix("Value error, ")
-    got = error["input"] if isinstance(error["input"], str) else json.dumps(error["input"])
-    return f"{message if len(message) <= 600 else message[:600] + ' ...'}; got {got[:80]!r}"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from langchain_core.messages import AnyMessage
 from langgraph.channels import UntrackedValue
 from langgraph.graph.message import add_messages
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict  # pydantic wants it below Python 3.12
 
 Role = Literal["customer", "agent"]
@@ -57,6 +57,51 @@ def clean_json(value: Any) -> Any:
     if len(text) > MAX_TEXT:
         raise InputError(f"{len(text):,} characters of JSON; at most {MAX_TEXT:,} are kept")
     return json.loads(clean_text(re.sub(r"\\u0000", "\ufffd", text)))
+
+
+def _is_huge(value: Any) -> bool:
+    """Say whether a JSON value holds a number that neither SQLite nor a checkpoint can."""
+    if isinstance(value, int):
+        return not -(2**63) <= value < 2**63
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_is_huge, inner))
+
+
+def plain(name: str, value: Any) -> Any:
+    """Return a field's JSON value, cleaned.
+
+    Raises:
+        InputError: it is not JSON that can be kept; the message names the field.
+    """
+    if _is_huge(value):
+        raise InputError(f"{name}: a whole number beyond 64 bits; write it as text")
+    try:
+        return clean_json(value)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def shown_key(part: Any) -> str:
+    """Return a key as a message may show it: in one line, and short."""
+    text = str(part)
+    return text if isinstance(part, int) or text.isidentifier() and len(text) <= 60 else repr(text[:60])
+
+
+def shape_error(error: ValidationError) -> str:
+    """Say what is wrong with the shape of something, the first thing only: field, what is allowed, what it is."""
+    first = error.errors()[0]
+    where = ".".join(map(shown_key, first["loc"]))
+    if first["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: {shown_error(first)}"
+
+
+def shown_error(error: Any) -> str:
+    """Say of one of pydantic's errors what it is, in the words of JSON."""
+    is_object = error["type"] in ("dict_type", "model_type")
+    message = "must be a JSON object" if is_object else error["msg"].removeprefix("Value error, ")
+    got = error["input"] if isinstance(error["input"], str) else json.dumps(error["input"])
+    return f"{message if len(message) <= 600 else message[:600] + ' ...'}; got {got[:80]!r}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,6 @@ Bag = dict[str, float]
 Weights = dict[str, dict[str, float]]
 
 
-# --- the conversations -----------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Turn:
     """A customer message: what a module sees of it, its labels, what the agent did next, what it was all about."""
@@ -108,9 +105,6 @@ def last_step(turn: Turn) -> str:
     return next((m["action"] for m in reversed(turn.inputs["history"]) if m.get("action")), "start")
 
 
-# --- learning cues ---------------------------------------------------------------------------------------------------
-
-
 class Lesson(NamedTuple):
     """What to learn a field from: features per turn, the wanted label, and how each feature is written."""
 
@@ -146,8 +140,8 @@ def lesson(items: Sequence[Turn], wanted: Sequence[str], places: int = ANYWHERE)
                 bag[phrase] = max(weight, bag.get(phrase, 0.0))
                 surface[phrase][said] += 1
         bags.append(bag)
-    said = {phrase: forms.most_common(1)[0][0] for phrase, forms in surface.items()}
-    return Lesson(bags, list(wanted), [item.talk for item in items], said)
+    mostly = {phrase: forms.most_common(1)[0][0] for phrase, forms in surface.items()}
+    return Lesson(bags, list(wanted), [item.talk for item in items], mostly)
 
 
 def _phrases(text: str) -> list[tuple[str, str]]:
@@ -266,9 +260,6 @@ class Learner:
         return "; ".join(groups)
 
 
-# --- the instructions ------------------------------------------------------------------------------------------------
-
-
 def own_logits(items: Sequence[Turn], form: Schema, name: str, text: str) -> list[list[float]]:
     """Give the student's own logits for a field under an instruction, which the cues to learn come on top of."""
     book = study(text, pack(form), ())
@@ -306,7 +297,8 @@ def conflict_text(rows: Sequence[Conversation], form: Schema) -> str:
     labels = form["properties"]["conflict_type"]["enum"]
     logits = [[DEFAULT_PULL * (label == "none") for label in labels] for _ in judged]
     taught = lesson(judged, [turn.labels["conflict_type"] for turn in judged])
-    return f"{BARE['conflict']}\n{Learner(taught, labels, logits, CONFLICT_TASTE).write(CONFLICT_ROOM)}\nOtherwise none."
+    lines = Learner(taught, labels, logits, CONFLICT_TASTE).write(CONFLICT_ROOM)
+    return f"{BARE['conflict']}\n{lines}\nOtherwise none."
 
 
 def goals_text(rows: Sequence[Conversation]) -> str:
@@ -351,9 +343,6 @@ def examples(rows: Sequence[Conversation]) -> dict[str, Pairs]:
             if name in turn.labels:
                 found[module].append((given, json.dumps({name: turn.labels[name]})))
     return {name: tuple(pairs) for name, pairs in found.items()}
-
-
-# --- measuring -------------------------------------------------------------------------------------------------------
 
 
 def auc(pairs: Sequence[tuple[float, bool]]) -> float:

@@ -266,7 +266,8 @@ class Gym:
                 " SELECT d.conversation_id, d.message_id FROM"
                 "  (SELECT * FROM brain_decisions ORDER BY rowid DESC LIMIT ?) d"
                 " WHERE d.run_id IS NOT NULL AND NOT EXISTS ("
-                "  SELECT 1 FROM checkpoints c WHERE c.thread_id = d.thread_id AND json_extract(CAST(c.metadata AS TEXT), '$.run_id') = d.run_id))",
+                "  SELECT 1 FROM checkpoints c WHERE c.thread_id = d.thread_id"
+                "  AND json_extract(CAST(c.metadata AS TEXT), '$.run_id') = d.run_id))",
                 (newest,),
             ).rowcount
 

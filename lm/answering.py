@@ -9,7 +9,7 @@ from understudy.lm.evidence import Book, Hits, Voice, find, score, voices
 from understudy.lm.likeness import Near, neighbours
 from understudy.lm.phrasing import Found, explain, propose, quote
 from understudy.lm.shape import Field
-from understudy.lm.words import Scene, read_scene
+from understudy.lm.words import Scene, clean, read_scene
 
 SHARPNESS = 2.0
 DEFAULT_PULL = 1.2
@@ -77,7 +77,7 @@ def label_scores(one: Field, turn: Turn) -> dict[str, float]:
         for kin in turn.book.kin.get(label, {}).get(one.name, ()):
             scores[kin] = scores.get(kin, 0.0) + weight
     if turn.book.rules.no_repeat:
-        for step in turn.scene.actions.intersection(one.labels):
+        for step in sorted(turn.scene.actions.intersection(one.labels)):
             scores[step] = scores.get(step, 0.0) + REPEATED
     return scores
 
@@ -182,7 +182,7 @@ def _phrases(one: Field, turn: Turn) -> list[str]:
     if not items and turn.near:
         listed = turn.near[0].answer.get(one.name)
         items = [item for item in listed if isinstance(item, str)] if isinstance(listed, list) else []
-    return _sized(one, list(dict.fromkeys(items))[:MOST_PHRASES], ())
+    return _sized(one, list(dict.fromkeys(map(clean, items)))[:MOST_PHRASES], ())
 
 
 def _text(one: Field, turn: Turn) -> str:

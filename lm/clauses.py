@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from understudy.lm.prose import SLOT, Token
-from understudy.lm.words import ANYWHERE, content_words
+from understudy.lm.prose import REPLY, SLOT, SPEAKERS, Token, phrase_of
+from understudy.lm.words import ANYWHERE, STOP_WORDS, content_words
 
 START = "(start)"
 PROSE_WORD = 0.3
@@ -37,6 +37,28 @@ class Rule(NamedTuple):
     given: frozenset[str] = _NONE
     seen: frozenset[str] = _NONE
     bound: bool = False
+
+
+class Reply(NamedTuple):
+    """A reply the instruction quotes, with the words and cues it is bound to."""
+
+    text: str
+    bound: frozenset[str]
+    cues: tuple[str, ...]
+
+
+def read_reply(found: Sequence[Token]) -> Reply | None:
+    """Take `... reply "text"`: the quote behind the verb is the reply, all the rest of the sentence binds it."""
+    for i, token in enumerate(found):
+        if token.low not in REPLY or (i and found[i - 1].low in SPEAKERS):
+            continue
+        at = next((j for j in range(i + 1, min(i + 4, len(found))) if found[j].kind == "quote"), None)
+        if at is not None:
+            rest = [*found[:i], *found[at + 1 :]]
+            bound = frozenset(t.low for t in rest if t.kind in ("word", "tick"))
+            cues = tuple(phrase_of(t.text) for t in rest if t.kind == "quote")
+            return Reply(found[at].text, bound - STOP_WORDS, cues)
+    return None
 
 
 @dataclass(slots=True)

@@ -13,10 +13,6 @@ from dspy.lm15 import (
     Message,
     Request,
     Response,
-    StreamDeltaEvent,
-    StreamEndEvent,
-    StreamErrorEvent,
-    StreamStartEvent,
     TextPart,
     Usage,
     response_to_events,
@@ -24,8 +20,6 @@ from dspy.lm15 import (
 
 from understudy.lm.answering import fill
 from understudy.lm.evidence import pack, study
-
-StreamEvent = StreamStartEvent | StreamDeltaEvent | StreamEndEvent | StreamErrorEvent
 
 
 def answer(
@@ -58,9 +52,9 @@ class EmbeddedStudent:
         message = Message.assistant([TextPart(text)])
         return Response(id=None, model=request.model, message=message, finish_reason="stop", usage=usage)
 
-    def stream(self, request: Request) -> Iterator[StreamEvent]:
+    def stream(self, request: Request) -> Iterator[Any]:
         """Give the whole answer as a stream."""
-        return response_to_events(self.complete(request))
+        yield from response_to_events(self.complete(request))
 
     def close(self) -> None:
         """Do nothing; there is nothing open."""
@@ -76,7 +70,7 @@ class AsyncEmbeddedStudent:
         """Answer as EmbeddedStudent does."""
         return self._student.complete(request)
 
-    async def stream(self, request: Request) -> AsyncIterator[StreamEvent]:
+    async def stream(self, request: Request) -> AsyncIterator[Any]:
         """Give the whole answer as a stream."""
         for event in response_to_events(self._student.complete(request)):
             yield event

@@ -24,7 +24,8 @@ CHANCE = 0.22
 MOST_LABEL_WORD = 2.3
 COMMON = 3
 RARE = 10
-MOST_KEPT = 4096
+MOST_KEPT = 2048
+LONGEST_KEPT = 600
 
 
 class Hits(NamedTuple):
@@ -61,18 +62,19 @@ class Book:
             known = tuple(p for key in keys for p in self.index[key] if p == key or f" {p} " in read.line)
             if len(self.found) >= MOST_KEPT:
                 self.found.clear()
-            self.found[text] = known
+            if len(text) <= LONGEST_KEPT:
+                self.found[text] = known
         return known
 
 
 def pack(schema: Mapping[str, Any]) -> bytes:
     """Make a schema a key to remember its book by; marshal takes a third of the time JSON takes."""
-    return marshal.dumps(schema, 2)
+    return marshal.dumps(dict(schema), 2)
 
 
 @lru_cache(maxsize=64)
 def study(instruction: str, schema: bytes, examples: tuple[tuple[str, str], ...]) -> Book:
-    """Make the book of an instruction, a packed schema and JSON examples; ValueError for a schema without properties."""
+    """Make the book of an instruction, a packed schema and JSON examples; ValueError if that has no properties."""
     fields = read_fields(marshal.loads(schema))
     homes: dict[str, list[str]] = defaultdict(list)
     for one in fields:
@@ -125,7 +127,7 @@ def _index_words(book: Book) -> None:
 
 
 def _relate(book: Book) -> None:
-    """Note which labels share a rare word, across fields and within one: what is decided, or was done, hints at them."""
+    """Note which labels share a rare word, across fields and within one: what is decided or was done hints at them."""
     enums = [one for one in book.fields if one.kind == "label"]
     for i, one in enumerate(enums):
         for later in enums[i:]:
@@ -145,7 +147,8 @@ def find(book: Book, scene: Scene) -> Hits:
     texts: dict[str, str] = {}
     known = book.found
     for text, place in scene.spots:
-        for phrase in known[text] if text in known else book.phrases_in(text):
+        phrases = known.get(text)
+        for phrase in book.phrases_in(text) if phrases is None else phrases:
             if phrase in places:
                 places[phrase] |= place
             else:

@@ -79,6 +79,6 @@ def _features(scene: Scene) -> list[str]:
     return list(found)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def _content(text: str) -> tuple[str, ...]:
     return tuple(content_words(text))

@@ -43,11 +43,11 @@ def propose(name: str, book: Book, scene: Scene, hits: Hits, near: Sequence[Near
     """Give the reply that fits best: from the instruction, an example, the agent's own lines, or composed."""
     quoted = _from_instruction(book, scene, hits)
     if quoted:
-        return quoted
+        return clean(quoted)
     for example in near[:3]:
         text = example.answer.get(name)
         if isinstance(text, str) and example.likeness >= ALIKE:
-            return text
+            return clean(text[:LONGEST_REPLY])
     for action, text in scene.replies:
         if action == scene.step:
             return clean(text[:LONGEST_REPLY])

@@ -25,10 +25,11 @@ SPEAKERS = frozenset("customer customers they agent agents user users you i we".
 JOINS = frozenset("when if is means for marks covers : - – — =".split())
 LISTS = frozenset(", or and /".split())
 NEGATES = frozenset("unless except without never".split())
+STATES = frozenset("is should must becomes".split())
 NEGATED = frozenset("when if for with on after just choose use pick".split())
 
 _DEFAULT = re.compile(
-    r"\b(?:by default|default (?:is|to|label)|default:|fall ?back|in doubt|when unsure|if unsure"
+    r"\b(?:by default|default (?:is|to|label)|default ?:|fall ?back|in doubt|when unsure|if unsure"
     r"|nothing(?: else)? (?:match|fit|appl|point)\w*|no (?:rule|cue|other label) (?:match|fit|appl)\w*)"
 )
 _NO_REPEAT = re.compile(

@@ -25,22 +25,13 @@ A rule belongs to every field that has the label; a field named in the sentence 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from understudy.lm import prose
-from understudy.lm.clauses import START, Clause, Cue, Rule, field_rules, label_rules
+from understudy.lm.clauses import START, Clause, Cue, Reply, Rule, field_rules, label_rules, read_reply
 from understudy.lm.prose import END, Token, phrase_of
 from understudy.lm.words import AGENT, ANYWHERE, LAST_AGENT, STOP_WORDS
 
 LONGEST_INSTRUCTION = 24000
-
-
-class Reply(NamedTuple):
-    """A reply the instruction quotes, with the words and cues it is bound to."""
-
-    text: str
-    bound: frozenset[str]
-    cues: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -105,7 +96,9 @@ class _Reader:
         self.section = named or self.section
 
     def _sentence(self, found: list[Token]) -> None:
-        if self._reply(found):
+        reply = read_reply(found)
+        if reply is not None:
+            self.book.replies.append(reply)
             return
         self._open(Clause(default=prose.is_default(found)))
         around = [END, *found, END]
@@ -123,20 +116,6 @@ class _Reader:
             self.clause.labels, self.clause.name, self.clause.head = list(subject.labels), subject.name, True
             self.clause.narrow = self.clause.narrow or subject.narrow
 
-    def _reply(self, found: list[Token]) -> bool:
-        """Take `... reply "text"`: the quote behind the verb is the reply, all the rest binds it."""
-        for i, token in enumerate(found):
-            if token.low not in prose.REPLY or (i and found[i - 1].low in prose.SPEAKERS):
-                continue
-            at = next((j for j in range(i + 1, min(i + 4, len(found))) if found[j].kind == "quote"), None)
-            if at is not None:
-                rest = found[:i] + found[at + 1 :]
-                bound = frozenset(t.low for t in rest if t.kind in ("word", "tick"))
-                cues = tuple(phrase_of(t.text) for t in rest if t.kind == "quote")
-                self.book.replies.append(Reply(found[at].text, bound - STOP_WORDS, cues))
-                return True
-        return False
-
     def _step(self, token: Token, before: Token, behind: Token) -> None:
         if token.kind == "arrow":
             self._arrow()
@@ -147,7 +126,7 @@ class _Reader:
         elif self._is_label(token, before, behind):
             self._label(token.text, before, behind)
         elif token.text in self.kinds:
-            self._field(token.text)
+            self._field(token.text, behind)
         elif self._is_given(token, before, behind):
             self.clause.cues.append(Cue("", self.clause.weight, ANYWHERE, fact=token.text))
             self._cue(token.text, ANYWHERE)
@@ -203,13 +182,16 @@ class _Reader:
         marked = token.kind == "tick" or "_" in token.text or "." in token.text
         listed = self.slot == "start" and behind.low in prose.LISTS and (before == END or bool(self.clause.labels))
         joined = behind.kind == "arrow" or (self.slot in ("start", "cue", "seen") and behind.low in prose.JOINS)
-        return marked or listed or joined or self.slot in ("target", "after", "given")
+        return marked or listed or joined or self.clause.default or self.slot in ("target", "after", "given")
 
     def _label(self, text: str, before: Token, behind: Token) -> None:
         clause = self.clause
         if behind.low in ("when", "if") and self.slot == "seen" and clause.cues and not clause.head:
             self._close([])
             self._open(Clause(narrow=set(clause.narrow)), "target")
+        stated = behind.low in prose.STATES and not (clause.head or clause.labels or clause.bare)
+        if stated or clause.default:
+            self.slot = "target"
         if self.slot in ("start", "target"):
             against = before.low in ("not", "over", "than", "never") or self.clause.sign < 0
             (self.clause.avoided if against and self.clause.labels else self.clause.labels).append(text)
@@ -225,9 +207,12 @@ class _Reader:
         ends = behind.kind in ("", "mark", "arrow") or behind.low in ("or", "and", "when", "choose", "if")
         return ends and not (token.low in STOP_WORDS or token.low in prose.SCOPE or token.low in prose.SLOT)
 
-    def _field(self, name: str) -> None:
+    def _field(self, name: str, behind: Token) -> None:
+        """Narrow the clause to a field of labels, or make another field its subject; `the intent is` asks for a label."""
         if self.kinds[name] in ("label", "labels"):
             self.clause.narrow.add(name)
+            if behind.low in prose.STATES and not self.clause.head:
+                self.slot = "target" if self.slot == "start" or not self.clause.bare else "given"
         elif not self.clause.name and self.slot in ("start", "target"):
             self.clause.name = name
 
@@ -242,8 +227,19 @@ class _Reader:
             self.clause.strength = prose.STRENGTH[word]
         elif word in prose.SLOT:
             self._turn(prose.SLOT[word])
+        elif word == "or":
+            self._or(behind)
         else:
-            self._place(word)
+            self._place(word, behind)
+
+    def _or(self, behind: Token) -> None:
+        """Begin a clause of its own at `or after`, `or when`: the same subject on other conditions."""
+        old = self.clause
+        if behind.low in ("after", "when", "if", "once") and old.aimed and not (old.head or old.bare):
+            self._close([])
+            again = old.subject()
+            again.level, again.strength = old.level, old.strength
+            self._open(again, self.slot)
 
     def _negates(self, behind: Token) -> bool:
         return behind.kind in ("quote", "tick") or behind.low in prose.NEGATED or "_" in behind.text
@@ -276,12 +272,12 @@ class _Reader:
         if not (slot == "given" and self.slot == "start" and self.clause.name):
             self.slot = slot
 
-    def _place(self, word: str) -> None:
+    def _place(self, word: str, behind: Token) -> None:
         if word in prose.SCOPE:
             self.scope = prose.narrow_scope(self.scope, prose.SCOPE[word])
         elif word in ("just", "last"):
             self.recent = True
-        elif word in ("start", "beginning") and (self.slot == "after" or not self.clause.labels):
+        elif word in ("start", "beginning") and (behind.kind in ("", "mark") or behind.low in ("of", "choose")):
             self.clause.after.add(START)
 
     def _close(self, words: list[Token]) -> None:

@@ -65,7 +65,7 @@ def cut(text: str) -> str:
     return text[: LONGEST_TEXT * 2 // 3] + " " + text[-LONGEST_TEXT // 3 :]
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def _read(text: str) -> Text:
     spoken = tuple(_WORD.findall(text))
     stems = tuple(_mark(word) if word[0] in "!?." else stem(word) for word in spoken)

@@ -20,7 +20,7 @@ class MonitorConflict(dspy.Signature):
     - frustration: "ridiculous", "unacceptable", "third time", "not happy", "disappointed", "waste", "seriously"
     - frustration: "fed up", "useless", "angry", "still waiting", "already told", "nobody", "not good enough"
     - frustration: "how hard", "unbelievable", "excuse me", "sick of", "rude", "the hell", "awful", "worse"
-    - confusion: "don't understand", "what do you mean", "confused", "not sure what", "makes no sense", "what do I have to"
+    - confusion: "don't understand", "what do you mean", "confused", "not sure what", "makes no sense"
     - confusion: "don't get it", "you mean", "what is that", "huh", "I thought", "sorry, what"
     - bargaining: "discount", "cheaper", "too expensive", "lower price", "better price", "knock off", "best price"
     - bargaining: "throw in", "cash", "meet me", "do it for", "cheaper elsewhere"

@@ -35,6 +35,8 @@ class Faculty:
     main_fields: tuple[str, ...]
     truth: Callable[[BrainDecision, Mapping[str, Any], Profile], dict[str, Any]] | None = None
     """What the metric wants to know beside the evidence itself."""
+    metric_version: int = 1
+    """Scores of different versions of a metric are never compared."""
 
     def program(self, profile: Profile) -> dspy.Module:
         """Return the hand-written baseline, v0.0."""

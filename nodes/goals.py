@@ -26,8 +26,8 @@ class DecomposeGoals(dspy.Signature):
     state: dict[str, Any] = dspy.InputField(desc="what the chat application knows")
     message: str = dspy.InputField(desc="the customer's new message")
     main_goal: str = dspy.OutputField()
-    sub_goals: list[str] = dspy.OutputField()
-    required_info: list[str] = dspy.OutputField()
+    sub_goals: Phrases = dspy.OutputField()
+    required_info: Phrases = dspy.OutputField()
 
 
 def signature(profile: Profile) -> type[dspy.Signature]:

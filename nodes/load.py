@@ -14,7 +14,9 @@ from pydantic import BaseModel, ValidationError
 from understudy.checkpoints.gym import Gym
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.faculty import Update
+from understudy.nodes.labels import check_labels
 from understudy.nodes.modules import MODULES, READERS
+from understudy.profile import Profile
 from understudy.state import (
     Context,
     Event,
@@ -23,8 +25,8 @@ from understudy.state import (
     Line,
     Outcome,
     ShadowState,
-    clean_json,
     clean_text,
+    shape_error,
 )
 
 KEPT_MESSAGES = 8
@@ -85,9 +87,9 @@ def _oldest_waiting(
     """Log what was posted, and describe the turn that has waited longest."""
     known = gym.profile_of(conversation_id)
     profile = brain.profile(known or context.profile)
+    if posted.label:
+        posted = _checked(posted, posted.label, gym, conversation_id, profile)
     if new := list(_events(state, posted, known_ids=gym.known_ids(conversation_id, _ids(state)))):
-        if posted.label and not any(e.kind == "customer_message" for e in new):
-            _check_turn(gym, conversation_id, posted.label.turn)
         gym.append(conversation_id, new, profile.name)
     events = gym.pending(conversation_id, posted.upto)
     if not events:
@@ -147,14 +149,14 @@ def _check(state: ShadowState) -> Posted:
     try:
         return Posted.model_validate({k: state.get(k) for k in Posted.model_fields})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{where}: {first['msg']}; got {str(first['input'])[:100]!r}") from None
+        raise InputError(shape_error(error)) from None
 
 
-def _check_turn(gym: Gym, conversation_id: str, turn: int) -> None:
-    if not gym.has_turn(conversation_id, turn):
-        raise InputError(f"label.turn: conversation {conversation_id!r} has no turn {turn}")
+def _checked(posted: Posted, label: Label, gym: Gym, conversation_id: str, profile: Profile) -> Posted:
+    """Return what was posted with a label that fits the conversation and its profile."""
+    if not gym.has_turn(conversation_id, label.turn):
+        raise InputError(f"label.turn: conversation {conversation_id!r} has no turn {label.turn}")
+    return posted.model_copy(update={"label": label.model_copy(update={"fields": check_labels(label.fields, profile)})})
 
 
 def _events(state: ShadowState, posted: Posted, known_ids: set[str]) -> Iterable[Event]:
@@ -172,7 +174,7 @@ def _events(state: ShadowState, posted: Posted, known_ids: set[str]) -> Iterable
             payload=said if message is newest else {},
         )
     if posted.label:
-        yield Event(kind="label", payload=clean_json(posted.label.model_dump(exclude_none=True)))
+        yield Event(kind="label", payload=posted.label.model_dump(exclude_none=True))
     if posted.outcome:
         yield Event(kind="outcome", payload=posted.outcome.model_dump(exclude_none=True))
 

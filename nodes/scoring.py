@@ -82,7 +82,7 @@ def close(name: str, weight: float, said: Any, right: Any) -> Component:
 def grounded(weight: float, text: Any, gold: Mapping[str, Any], labels: Iterable[str]) -> Component:
     """Score a reasoning by the share of its content words that the conversation holds; label words do not count.
 
-    At least three different ones are wanted, and not the whole message again.
+    At least three different ones are wanted, and not the whole message or conversation again.
     """
     label_words = {word for label in labels for word in words(label)}
     mine = {word for word in content(text) if word not in label_words}
@@ -90,8 +90,9 @@ def grounded(weight: float, text: Any, gold: Mapping[str, Any], labels: Iterable
         return ("reasoning", weight, 0.0, "it names nothing from the conversation.")
     message, said = set(content(gold.get("message"))), set(content(conversation_text(gold)))
     score = len(mine & said) / len(mine) * min(1.0, len(mine) / 3)
-    if echoes(text, gold.get("message")) or (len(message) > 5 and len(mine & message) > 0.8 * len(message)):
-        return ("reasoning", weight, 0.2 * score, "it repeats the message; name the few words that decided.")
+    copied = any(len(shown) > 5 and len(mine & shown) > 0.8 * len(shown) for shown in (message, said))
+    if copied or echoes(text, gold.get("message")):
+        return ("reasoning", weight, 0.2 * score, "it repeats what was said; name the few words that decided.")
     advice = "it rests on what was said." if score > 0.6 else "name the words of the conversation that decided."
     return ("reasoning", weight, score, advice)
 

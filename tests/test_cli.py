@@ -81,8 +81,9 @@ def test_replay_reads_a_pipe(home: Path) -> None:
     read, end = os.pipe()
     os.write(end, write(home / "c.jsonl", [recording()]).read_bytes())
     os.close(end)
-    assert ok("replay", f"/dev/fd/{read}")["decisions"] == 2
+    status, out, err = run_cli("replay", f"/dev/fd/{read}", "--json", TTY_COMPATIBLE="1")
     os.close(read)
+    assert status == 0 and json.loads(out)["decisions"] == 2 and "observing" in err
 
 
 def test_status_says_what_the_gym_holds(replayed: Path) -> None:

@@ -73,7 +73,8 @@ def test_the_front_door_is_the_reviewed_one() -> None:
         == (
             "BrainDecision Context Gym GymError InputError ModuleVersioning Profile ProfileError ReplayError"
             " Settings SettingsError UnderstudyError VersionError conflict_metric create_shadow_workflow get_student_lm"
-            " goals_metric intent_metric load_all_modules load_module load_profile open_checkpointer quality_metric response_metric"
+            " goals_metric intent_metric load_all_modules load_module load_profile open_checkpointer"
+            " quality_metric response_metric"
         ).split()
     )
     for name in understudy.__all__:

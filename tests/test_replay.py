@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from understudy.benchmarks.prove import HOW, changed_after, observe, rows, timeless, without_checkpoint, write
@@ -165,7 +165,12 @@ async def test_the_same_id_with_other_content_is_an_error_with_its_line(home: Pa
 SAID = st.sampled_from(["hello", "a wash please", "ridiculous, cancel it", "what do you mean?", "my name is Ines", ""])
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],  # an example takes 0.2 s, and shrinking needs hundreds
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.lists(SAID, min_size=3, max_size=6), st.data())
 def test_no_turn_sees_what_comes_after_it(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], data: st.DataObject

@@ -193,8 +193,8 @@ def test_the_schema_is_the_reviewed_one(gym: Gym) -> None:
     assert [c.name for c in db.table("brain_decisions").columns] == (
         "decision_id conversation_id turn message_id profile created_at user_message history_upto state_snapshot"
         " conflict_type conflict_confidence intent next_step intent_confidence quality_score"
-        " user_satisfaction_predicted proposed_response tone response_confidence readings faults versions models tokens_in"
-        " tokens_out latency_ms engine brain_mode thread_id run_id response_sent action_taken user_response"
+        " user_satisfaction_predicted proposed_response tone response_confidence readings faults versions models"
+        " tokens_in tokens_out latency_ms engine brain_mode thread_id run_id response_sent action_taken user_response"
         " workflow_outcome user_satisfaction"
     ).split()
     assert "decisions_full" in db.view_names()

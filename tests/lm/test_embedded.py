@@ -1,5 +1,8 @@
-import importlib
+import importlib.util
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -35,7 +38,7 @@ QUALITY = schema(
 GOALS = {
     "$defs": {"Goal": {"type": "string", "enum": ["get_refund", "book_table"]}},
     **schema(
-        main_goal={"$ref": "#/$defs/Goal", "description": "- get_refund: money back\n- book_table: a seat for the night"},
+        main_goal={"$ref": "#/$defs/Goal", "description": "- get_refund: money back\n- book_table: a seat"},
         sub_goals={"type": "array", "items": {"$ref": "#/$defs/Goal"}},
         required_info={"type": "array", "items": {"enum": ["customer_name", "party_size"]}},
     ),
@@ -83,6 +86,27 @@ If nothing matches, choose none."""
 )
 def test_a_rule_decides_and_the_default_holds_otherwise(message, label):
     assert conflict(RULES, message)["conflict_type"] == label
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        'If the customer asks about "rain" or "snow", the conflict type is confusion.',
+        '**confusion**: the customer does not follow - e.g. "rain", "lost".',
+        "1. `confusion` - 'rain' or 'snow'; not when the agent says 'sun'",
+        'Use `frustration` if they say "slow"; use `confusion` if they say "rain".',
+        'Choose confusion over frustration when the message mentions "rain".',
+        'confusion:\n  - "snow"\n  - "rain"',
+        "confusion — “rain”, “snow”",
+        "Read carefully. Pick confusion whenever “rain” comes up!",
+    ],
+)
+@pytest.mark.parametrize(
+    "rest", ["Default: none.", "If nothing else fits, the conflict type is none.", "none: when in doubt"]
+)
+def test_many_ways_to_write_a_rule_are_understood(rules, rest):
+    assert conflict(f"{rules}\n{rest}", "it will rain")["conflict_type"] == "confusion"
+    assert conflict(f"{rules}\n{rest}", "it is dry")["conflict_type"] == "none"
 
 
 def test_strength_in_words_moves_the_confidence():
@@ -201,6 +225,25 @@ def test_the_same_question_gets_the_same_answer_whatever_was_asked_between():
     assert conflict(RULES, "the third time", agent("I see.", "hello")) == first
 
 
+def test_another_process_gives_the_same_answer():
+    asked = said("the third time, again", agent("x", "hello"), agent("y", "ask_name"), customer("ridiculous football"))
+    code = f"""
+from understudy.lm.embedded import answer
+print(answer({RULES!r}, {CONFLICT!r}, [({asked!r}, {{"conflict_type": "none"}})] * 3, {asked!r}))
+"""
+    path = os.pathsep.join(sys.path)
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+
+
 def test_inputs_are_not_changed():
     inputs = {**said("third time", agent("x", "hello")), "conflict": {"conflict_type": "none"}}
     before = json.dumps(inputs)
@@ -263,8 +306,10 @@ def check(form, got):
 
 
 words = st.sampled_from(
-    'choose when not after for otherwise "third time" "bye" frustration none ask_name hotel_book hello get_refund -> : ;'
-    " . , - reply issues user_satisfaction low high 0.3 agent customer message surely perhaps the start and".split(" ")
+    'choose when not after for otherwise "third time" "bye" frustration none ask_name hotel_book hello get_refund -> :'
+    " ; . , - reply issues user_satisfaction low high 0.3 agent customer message surely perhaps the start and".split(
+        " "
+    )
 )
 prose = st.lists(words | st.just("\n") | st.text(max_size=6), max_size=60).map(" ".join)
 json_values = st.recursive(
@@ -349,27 +394,58 @@ def test_it_speaks_behind_dspy():
 
 @pytest.fixture(scope="module")
 def star():
+    """The script that learns rules from real conversations, where this machine has them."""
     if not STAR.exists():
-        pytest.skip("../shared/data/star.jsonl is not here")
-    return importlib.import_module("understudy.benchmarks.star_rules")
+        pytest.skip("../shared/data/star.jsonl is not on this machine")
+    path = Path(__file__).parents[2] / "benchmarks/star_rules.py"
+    spec = importlib.util.spec_from_file_location("star_rules", path)
+    sys.modules["star_rules"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["star_rules"]
 
 
-def test_rules_from_labelled_conversations_teach_it_others(star):
-    rows = star.load(STAR)
-    forms = star.schemas(rows)
-    learnt, held = rows[:120], rows[300:360]
-    texts = star.instructions(learnt, forms)
-    bare, taught = star.measure(held, forms, star.BARE), star.measure(held, forms, texts)
+@pytest.fixture(scope="module")
+def talks(star):
+    return star.load(STAR)
+
+
+@pytest.fixture(scope="module")
+def forms(star, talks):
+    return star.schemas(talks)
+
+
+@pytest.fixture(scope="module")
+def untaught(star, talks, forms):
+    return star.measure(talks[300:350], forms, star.BARE)
+
+
+def test_rules_from_labelled_conversations_help_with_others(star, talks, forms, untaught):
+    texts = star.instructions(talks[:100], forms)
+    taught = star.measure(talks[300:350], forms, texts)
     assert all(len(text) <= 6000 for text in texts.values())
-    assert taught["intent"] >= 0.75
-    assert taught["intent"] > bare["intent"] + 0.1
-    assert taught["next step"] > bare["next step"] + 0.1
-    assert taught["conflict AUC"] > bare["conflict AUC"] + 0.1
+    assert taught["intent, labelled turns"] > max(0.75, untaught["intent, labelled turns"] + 0.1)
+    assert taught["next step"] > untaught["next step"] + 0.1
+    assert taught["conflict AUC"] > untaught["conflict AUC"] + 0.1
+    assert taught["required info, micro F1"] > untaught["required info, micro F1"] + 0.2
 
 
-def test_examples_alone_teach_it_intents(star):
-    rows = star.load(STAR)
-    forms = star.schemas(rows)
-    examples = star.examples(rows[:100])
-    bare, shown = (star.measure(rows[300:330], forms, star.BARE, e) for e in ({}, examples))
-    assert shown["intent"] > bare["intent"] + 0.05
+def test_examples_alone_help_with_others(star, talks, forms, untaught):
+    shown = star.measure(talks[300:350], forms, star.BARE, star.examples(talks[:100]))
+    assert shown["intent, labelled turns"] > max(0.75, untaught["intent, labelled turns"] + 0.1)
+    assert shown["conflict AUC"] > untaught["conflict AUC"] + 0.1
+
+
+def test_better_rules_give_better_answers_on_real_conversations(star, talks, forms, untaught):
+    few = """Say what the customer wants.
+- ride_change: surely "change my ride", "change the destination"
+- plane_search: "find a flight", "flight from"
+- restaurant_search: "find a restaurant"
+- restaurant_book: "reserve a table", "table"
+- doctor_followup: "instructions", "medicine"
+- hotel_search: "rating"
+- hotel_book: "arriving", "hyatt"
+- trip_directions: "directions", "walk"
+"""
+    taught = star.measure(talks[300:350], forms, {**star.BARE, "intent": few})
+    assert taught["intent, labelled turns"] > untaught["intent, labelled turns"]

@@ -250,7 +250,7 @@ FEEDBACK = [
     ("conflict", {"conflict_type": "none"}, ["'none'", "'frustration'"]),
     ("conflict", {"conflict_type": "frustration", "confidence": 0.1}, ["'frustration' is right", "0.10", "right"]),
     ("conflict", {"conflict_type": "none", "confidence": 0.9}, ["0.90", "wrong"]),
-    ("conflict", {"reasoning": MESSAGE}, ["repeats the message"]),
+    ("conflict", {"reasoning": MESSAGE}, ["repeats what was said"]),
     ("conflict", {}, ["no confidence", "names nothing"]),
     ("intent", {"intent": "inquiry", "next_step": "greet"}, ["'inquiry'", "'complaint'", "'greet'", "'offer_remedy'"]),
     ("quality", {"user_satisfaction": 0.8}, ["0.80", "0.00", "nobody came", "refund promptly"]),
@@ -374,12 +374,15 @@ def test_the_customer_s_words_given_back_are_no_reply(echo: str, confidence: flo
         assert score("response", evidence, said) < 0.36, known
 
 
-@pytest.mark.parametrize("history", [[], HISTORY, [{"role": "agent", "text": "long story about rain and sun " * 9}]])
+@pytest.mark.parametrize(
+    "history", [[], HISTORY, [{"role": "agent", "text": "nine long stories about rain, sun, wind and stormy seas"}]]
+)
 @pytest.mark.parametrize("message", [MESSAGE, "I would like to cancel, nobody came"])
 def test_the_message_as_reasoning_earns_little(history: list[dict[str, str]], message: str) -> None:
     evidence = {"conflict_type": "frustration", "history": history, "message": message}
     said = {"conflict_type": "none", "confidence": 1.0}
-    for echo in (message, f"{message} {message}"):
+    story = " ".join(line["text"] for line in history)
+    for echo in (message, f"{message} {message}", f"{story} {message}"):
         assert score("conflict", evidence, {**said, "reasoning": echo}) <= 0.05
 
 
@@ -387,6 +390,17 @@ def test_the_message_within_many_own_words_as_reasoning_earns_little() -> None:
     own = "My careful reading of everything above shows exactly these words without adding anything new at all"
     said = {"conflict_type": "none", "confidence": 1.0, "reasoning": f"{own}: {MESSAGE}"}
     assert score("conflict", RIGHT["conflict"][0], said) <= 0.05
+
+
+def test_the_whole_conversation_as_reasoning_earns_little() -> None:
+    story = "nine long stories about rain, sun, wind and stormy seas"
+    evidence = {
+        "conflict_type": "frustration",
+        "history": [{"role": "agent", "text": story}],
+        "message": "fine, thanks",
+    }
+    said = {"conflict_type": "none", "confidence": 1.0, "reasoning": f"{story} fine, thanks"}
+    assert score("conflict", evidence, said) <= 0.05
 
 
 def test_words_of_the_labels_in_the_reasoning_earn_nothing() -> None:

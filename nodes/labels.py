@@ -1,0 +1,67 @@
+"""Check what a person says is true of a turn: any output field of any module, with a value that it could answer."""
+
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from understudy.lm.adapter import annotation
+from understudy.nodes.modules import MODULES
+from understudy.profile import Profile
+from understudy.state import InputError, plain, shown_error, shown_key
+
+
+def check_labels(labels: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    """Return labels as evidence keeps them.
+
+    Raises:
+        InputError: a field is none that a module answers, or a value is none that it could answer.
+    """
+    types = _label_types(profile)
+    kept: dict[str, Any] = {}
+    for name, value in labels.items():
+        if name not in types:
+            raise InputError(
+                f"labels.{shown_key(name)}: no module has such a field; there are {', '.join(sorted(types))}"
+            )
+        if name == "required_info" and isinstance(value, list) and all(isinstance(v, str) for v in value):
+            value = list(dict.fromkeys(map(profile.data_name, value)))
+        kept_value = plain(f"labels.{name}", value)
+        try:
+            kept[name] = types[name].validate_python(kept_value, strict=True)
+        except ValidationError as error:
+            raise InputError(f"labels.{name}: {shown_error(error.errors()[0])}") from None
+    return kept
+
+
+def read_labels(fields: dict[str, str], profile: Profile) -> dict[str, Any]:
+    """Return labels that a person typed: a list has commas between its values (free phrases: bars).
+
+    Raises:
+        InputError: as `check_labels` does.
+    """
+    return check_labels({name: _typed(name, text.strip(), profile) for name, text in fields.items()}, profile)
+
+
+def _typed(name: str, text: str, profile: Profile) -> Any:
+    kind = _label_types(profile).get(name)
+    schema = kind.json_schema() if kind else {}
+    if schema.get("type") == "array":
+        separator = "," if name in profile.labels else "|"
+        return [part.strip() for part in text.split(separator) if part.strip()]
+    if schema.get("type") == "number":
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    return text
+
+
+@cache
+def _label_types(profile: Profile) -> dict[str, TypeAdapter[Any]]:
+    """Return what an output field may hold, for every field of every module."""
+    return {
+        name: TypeAdapter(annotation(info))
+        for faculty in MODULES.values()
+        for name, info in faculty.signature(profile).output_fields.items()
+    }
