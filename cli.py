@@ -393,6 +393,6 @@ def _show_demo(found: dict[str, Any]) -> None:
     console.print(
         "The embedded engine answered with the hand-written instructions (v0.0). It needs nothing and is no substitute "
         f"for a real model.\nAll of it is in {seen['gym']}: open it with any SQLite tool, or run\n"
-        f"  RL_GYM_DB_PATH={seen['gym']} understudy status",
+        f"  RL_GYM_DB_PATH={seen['gym']} {sys.argv[0]} status",
         highlight=False,
     )

@@ -208,7 +208,7 @@ class _Reader:
         return ends and not (token.low in STOP_WORDS or token.low in prose.SCOPE or token.low in prose.SLOT)
 
     def _field(self, name: str, behind: Token) -> None:
-        """Narrow the clause to a field of labels, or make another field its subject; `the intent is` asks for a label."""
+        """Narrow the clause to a field of labels, or make another field its subject; `the intent is` asks a label."""
         if self.kinds[name] in ("label", "labels"):
             self.clause.narrow.add(name)
             if behind.low in prose.STATES and not self.clause.head:

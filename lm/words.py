@@ -140,33 +140,36 @@ def _is_talk(value: object) -> bool:
 
 
 def _read_turns(scene: Scene, turns: Sequence[Any]) -> None:
-    newest, first, agent_seen = len(scene.spots), 0, False
+    spots, first, place = scene.spots, -1, AGENT | LAST_AGENT
     if scene.message:
-        scene.spots.append((cut(scene.message), MESSAGE | CUSTOMER))
+        first = len(spots)
+        spots.append((cut(scene.message), MESSAGE | CUSTOMER))
     for turn in reversed(turns):
         text = turn.get("text") if isinstance(turn, dict) else None
         if not isinstance(text, str):
             continue
+        if len(text) > LONGEST_TEXT:
+            text = cut(text)
         if turn.get("role") == "agent":
-            _read_agent(scene, turn.get("action"), text, LAST_AGENT if not agent_seen else 0)
-            agent_seen = True
+            spots.append((text, place))
+            _read_action(scene, turn.get("action"), text, place)
+            place = AGENT
             continue
-        first = len(scene.spots)
-        scene.spots.append((cut(text), CUSTOMER if scene.message else CUSTOMER | MESSAGE))
+        first = len(spots)
+        spots.append((text, CUSTOMER if scene.message else CUSTOMER | MESSAGE))
         scene.message = scene.message or text
-    first = max(first, newest)
-    if first < len(scene.spots):
-        scene.spots[first] = (scene.spots[first][0], scene.spots[first][1] | FIRST)
+    scene.begun = place == AGENT
+    if first >= 0:
+        spots[first] = (spots[first][0], spots[first][1] | FIRST)
 
 
-def _read_agent(scene: Scene, action: object, text: str, place: int) -> None:
-    scene.spots.append((cut(text), AGENT | place))
-    scene.begun = True
+def _read_action(scene: Scene, action: object, text: str, place: int) -> None:
     if isinstance(action, str) and action:
         scene.last_action = scene.last_action or action
-        scene.actions.add(action)
-        scene.replies.append((action, text))
-        scene.spots.append((_spaced(action), AGENT | place))
+        if action not in scene.actions:
+            scene.actions.add(action)
+            scene.replies.append((action, text))
+            scene.spots.append((_spaced(action), place))
 
 
 @lru_cache(maxsize=2048)
