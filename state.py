@@ -1,7 +1,6 @@
 """The vocabulary: what happens in a conversation, what flows through the shadow graph, what is kept of a turn."""
 
 import json
-import re
 from dataclasses import dataclass, field
 from operator import add
 from typing import Annotated, Any, Literal, NotRequired
@@ -52,11 +51,21 @@ def clean_json(value: Any) -> Any:
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if len(text) > MAX_TEXT:
+            raise InputError(f"{len(text):,} characters of JSON; at most {MAX_TEXT:,} are kept")
+        return _cleaned(json.loads(text))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"not plain JSON: {error}") from None
-    if len(text) > MAX_TEXT:
-        raise InputError(f"{len(text):,} characters of JSON; at most {MAX_TEXT:,} are kept")
-    return json.loads(clean_text(re.sub(r"\\u0000", "\ufffd", text)))
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {clean_text(key): _cleaned(item) for key, item in value.items()}
+    return value
 
 
 def _is_huge(value: Any) -> bool:

@@ -117,9 +117,10 @@ class WithBrain(Context):
 
 def brain_of(context: Context | None) -> Brain:
     """Return the brain that a run works with: the caller's, else this process's own."""
-    return (context.brain if isinstance(context, WithBrain) else None) or _own_brain()
+    return (context.brain if isinstance(context, WithBrain) else None) or own_brain()
 
 
 @cache
-def _own_brain() -> Brain:
+def own_brain() -> Brain:
+    """Return the brain of this process, with the settings of its environment."""
     return Brain(current_settings())

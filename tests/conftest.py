@@ -3,11 +3,10 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, own_brain
 from understudy.settings import Settings, current_settings
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
@@ -20,9 +19,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         if name.lower() in Settings.model_fields or name.startswith(("LANGSMITH_", "LANGCHAIN_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    current_settings.cache_clear()
+    for remembered in (current_settings, own_brain):
+        remembered.cache_clear()
     yield tmp_path
-    current_settings.cache_clear()
+    for remembered in (current_settings, own_brain):
+        remembered.cache_clear()
 
 
 @pytest.fixture
@@ -40,12 +41,3 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip("the real conversations are not on this machine")
     return DATA
-
-
-def conversation(id: str = "c1", *texts: str, **more: Any) -> dict[str, Any]:
-    """Return a recording in which customer and agent take turns."""
-    roles = ("customer", "agent")
-    messages = [
-        {"role": roles[i % 2], "text": text} for i, text in enumerate(texts or ("hello", "hi", "a wash please"))
-    ]
-    return {"conversation_id": id, "messages": messages, **more}

@@ -103,7 +103,6 @@ def test_a_packed_file_is_named_as_no_text(home: Path, suffix: str) -> None:
     assert list(lines) == [] and lines.errors == [f"{path}:1: not a text file; a line holds one conversation as JSON"]
 
 
-@pytest.mark.xfail(strict=True, reason="state.clean_json turns a backslash before u0000 into broken JSON")
 def test_text_that_looks_like_an_escape_is_text() -> None:
     assert clean_json({"path": "C:\\u0000"}) == {"path": "C:\\u0000"}
 
