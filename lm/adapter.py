@@ -62,6 +62,30 @@ class AnswerAdapter(Adapter):
             ) from None
 
 
+class Predict(dspy.Predict):
+    """`dspy.Predict` for answers that AnswerAdapter reads.
+
+    DSPy searches every label of every field for types of its own at each call, which for 154 labels takes longer than
+    the embedded engine's answer; these signatures have none. With another adapter it is DSPy's own.
+    """
+
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        """Ask once."""
+        adapter = dspy.settings.adapter
+        if not isinstance(adapter, AnswerAdapter):
+            return super().forward(**inputs)
+        lm, config, signature, demos, inputs = self._forward_preprocess(**inputs)
+        return self._forward_postprocess(adapter(lm, config, signature, demos, inputs), signature, **inputs)
+
+    async def aforward(self, **inputs: Any) -> dspy.Prediction:
+        """Ask once."""
+        adapter = dspy.settings.adapter
+        if not isinstance(adapter, AnswerAdapter):
+            return await super().aforward(**inputs)
+        lm, config, signature, demos, inputs = self._forward_preprocess(**inputs)
+        return self._forward_postprocess(await adapter.acall(lm, config, signature, demos, inputs), signature, **inputs)
+
+
 @lru_cache(maxsize=512)
 def answer_model(signature: Any) -> type[BaseModel]:
     """Return the model of a signature's output fields: labels, bounds, meanings."""
@@ -73,9 +97,10 @@ def answer_model(signature: Any) -> type[BaseModel]:
 
 
 @lru_cache(maxsize=512)
-def _format(signature: Any) -> dict[str, Any]:
+def _config(signature: Any, temperature: float | None, max_tokens: int | None) -> Config:
     schema = answer_model(signature).model_json_schema()
-    return {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}
+    form = {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}
+    return Config(temperature=temperature, max_tokens=max_tokens, response_format=form)
 
 
 def annotation(field: Any) -> Any:
@@ -97,11 +122,7 @@ def _request(
         model=lm.model,
         system=signature.instructions,
         messages=tuple(messages),
-        config=Config(
-            temperature=options.get("temperature"),
-            max_tokens=options.get("max_tokens"),
-            response_format=_format(signature),
-        ),
+        config=_config(signature, options.get("temperature"), options.get("max_tokens")),
     )
 
 

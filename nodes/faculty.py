@@ -11,7 +11,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 from pydantic import Field
 
-from understudy.lm.adapter import AnswerAdapter
+from understudy.lm.adapter import AnswerAdapter, Predict
 from understudy.nodes.brain import brain_of
 from understudy.profile import Profile
 from understudy.state import BrainDecision, Context, Fault, Line, Reading, ShadowState
@@ -40,7 +40,7 @@ class Faculty:
 
     def program(self, profile: Profile) -> dspy.Module:
         """Return the hand-written baseline, v0.0."""
-        return dspy.Predict(self.signature(profile))
+        return Predict(self.signature(profile))
 
     def example(
         self, decision: BrainDecision, history: Sequence[Line], evidence: Mapping[str, Any], profile: Profile
