@@ -77,10 +77,7 @@ def commands() -> None:
 def demo(folder: Path, as_json: bool) -> None:
     """Show the whole story on the bundled conversations; your own gym is not touched."""
     from understudy.demo import BUNDLED, run_demo
-    from understudy.settings import Settings
 
-    if folder.resolve() == Settings().rl_gym_db_path.resolve().parent:
-        raise click.UsageError(f"--folder {folder}: your own gym is there, and the demo makes its gym anew")
     with _bar("observing", [BUNDLED]) as advance, _told(folder):
         found = asyncio.run(run_demo(folder, advance))
     if as_json:
@@ -194,7 +191,7 @@ def label(
         raise click.UsageError("give CONVERSATION TURN FIELD=VALUE...")
     rows = _rows(table) if table else iter([("", str(conversation), str(turn), dict(_pair(v) for v in values))])
     brain = _brain()
-    told, errors = _label_all(brain, rows, author)
+    told, errors = asyncio.run(_label_all(brain, rows, author))
     for line in errors:
         _error(line)
     _tell({"labelled": len(told), "skipped": len(errors), **_tally(brain, sorted(set(told)))}, as_json)
@@ -238,29 +235,32 @@ Row = tuple[str, str, str, dict[str, str]]
 """Where a label stands (`file:line: `), its conversation, its turn, its fields."""
 
 
-def _label_all(brain: "Brain", rows: Iterator[Row], author: str | None) -> tuple[list[str], list[str]]:
+async def _label_all(brain: "Brain", rows: Iterator[Row], author: str | None) -> tuple[list[str], list[str]]:
     """Give labels to the graph; return the conversation of each, and what is wrong with the others."""
+    from understudy.replay import teller
+
     told, errors = [], []
-    for where, conversation_id, turn, fields in rows:
-        try:
-            _label(brain, conversation_id, turn, fields, author)
-            told.append(conversation_id)
-        except _ours() as error:
-            errors.append(where + " ".join(str(error).splitlines()))
+    async with teller(brain) as say:
+        for where, conversation_id, turn, fields in rows:
+            try:
+                await say(conversation_id, label=_read_label(brain, conversation_id, turn, fields, author))
+                told.append(conversation_id)
+            except _ours() as error:
+                errors.append(where + " ".join(str(error).splitlines()))
     return told, errors
 
 
-def _label(brain: "Brain", conversation_id: str, turn: str, fields: dict[str, str], author: str | None) -> None:
-    """Give one label to the graph."""
+def _read_label(
+    brain: "Brain", conversation_id: str, turn: str, fields: dict[str, str], author: str | None
+) -> dict[str, Any]:
     from understudy.nodes.labels import read_labels
-    from understudy.replay import known, tell
+    from understudy.replay import known
     from understudy.state import InputError
 
     _, profile = known(brain, conversation_id)
     if not turn.isdecimal() or len(turn) > 9:
         raise InputError(f"turn: must be a whole number from 0, is {turn[:60]!r}")
-    given = {"turn": int(turn), "fields": read_labels(fields, profile), "author": author}
-    asyncio.run(tell(brain, conversation_id, label=given))
+    return {"turn": int(turn), "fields": read_labels(fields, profile), "author": author}
 
 
 def _rows(path: Path) -> Iterator[Row]:

@@ -22,9 +22,9 @@ async def run_demo(folder: Path, on_conversation: Callable[[int], None]) -> dict
         GymError: the folder cannot be written.
     """
     for suffix in ("", "-wal", "-shm"):
-        (folder / f"brain_gym.db{suffix}").unlink(missing_ok=True)
+        (folder / f"demo_gym.db{suffix}").unlink(missing_ok=True)
     own = {"brain_profile": "default", "brain_enabled": True, "rl_gym_enabled": True}
-    files = {"rl_gym_db_path": folder / "brain_gym.db", "optimized_modules_dir": folder / "optimized_modules"}
+    files = {"rl_gym_db_path": folder / "demo_gym.db", "optimized_modules_dir": folder / "optimized_modules"}
     brain = Brain(Settings().model_copy(update={**own, **files}))
     if (gym := brain.gym) is None:
         raise AssertionError("the demo's gym is always on")

@@ -21,16 +21,13 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from understudy.nodes.labels import check_labels
 from understudy.profile import Profile, ProfileError, load_profile, registered_profile
-from understudy.state import Event, InputError, Outcome, Role, clean_text, plain, shape_error
+from understudy.state import MAX_DEPTH, Event, InputError, Outcome, Role, clean_text, is_deeper, plain, shape_error
 
 MAX_LINE = 64 * 1024 * 1024
 """Bytes of one line that are read; a longer one is skipped."""
 
 MAX_LISTED = 20
 """Wrong lines of one file that are told one by one."""
-
-MAX_DEPTH = 60
-"""Levels of JSON inside JSON that are read."""
 
 
 def _moment(value: Any) -> Any:
@@ -178,7 +175,7 @@ def parse(raw: bytes, own_profile: str) -> Recording:
         raise InputError("not JSON that can be read: a number has thousands of digits") from None
     if not isinstance(table, dict):
         raise InputError(f"must be a JSON object, is {type(table).__name__}")
-    if _is_deeper(table, MAX_DEPTH):
+    if is_deeper(table, MAX_DEPTH):
         raise InputError(_TOO_DEEP)
     try:
         recording = Recording.model_validate(table)
@@ -213,9 +210,3 @@ _TOO_DEEP = f"JSON inside JSON, more than {MAX_DEPTH} levels deep; nothing in a 
 def _is_binary(start: bytes) -> bool:
     """Say whether a file that starts like this looks like no text; a broken line of JSON is text all the same."""
     return b"\x00" in start and not re.match(rb"(\xef\xbb\xbf)?\s*\{[^\x00]", start)
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    """Say whether a JSON value has more levels than that."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(levels == 1 or _is_deeper(v, levels - 1) for v in inner if isinstance(v, dict | list))

@@ -3,8 +3,8 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
@@ -109,11 +109,24 @@ async def tell(brain: Brain, conversation_id: str, **news: Any) -> dict[str, Any
         InputError: the news do not have their shape.
         ReplayError: the gym does not know the conversation, or is switched off.
     """
-    gym, _ = known(brain, conversation_id)
+    async with teller(brain) as say:
+        return await say(conversation_id, **news)
+
+
+@asynccontextmanager
+async def teller(brain: Brain) -> AsyncIterator[Callable[..., Awaitable[dict[str, Any]]]]:
+    """Open the gym once for many calls as those to `tell`."""
+    if (gym := brain.gym) is None:
+        raise ReplayError("RL_GYM_ENABLED=false: there is no gym; set it to true")
     with _explained(gym):
         async with open_checkpointer(gym.path) as saver:
             graph = create_shadow_workflow(checkpointer=saver)
-            return await _run(graph, brain, conversation_id, **news)
+
+            async def say(conversation_id: str, **news: Any) -> dict[str, Any]:
+                known(brain, conversation_id)
+                return await _run(graph, brain, conversation_id, **news)
+
+            yield say
 
 
 def known(brain: Brain, conversation_id: str) -> tuple[Gym, Profile]:

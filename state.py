@@ -22,6 +22,9 @@ SOURCES: tuple[Source, ...] = ("human", "outcome", "hindsight", "teacher")
 MAX_TEXT = 100_000
 """Characters of one message that are kept."""
 
+MAX_DEPTH = 60
+"""Levels of JSON inside JSON; LangGraph's checkpoints hold no more than some 250."""
+
 CUT_MARK = " [cut by understudy]"
 
 
@@ -68,6 +71,12 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
+def is_deeper(value: Any, levels: int) -> bool:
+    """Say whether a JSON value has more levels than that."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 1 or is_deeper(v, levels - 1) for v in inner if isinstance(v, dict | list))
+
+
 def _is_huge(value: Any) -> bool:
     """Say whether a JSON value holds a number that neither SQLite nor a checkpoint can."""
     if isinstance(value, int):
@@ -82,6 +91,8 @@ def plain(name: str, value: Any) -> Any:
     Raises:
         InputError: it is not JSON that can be kept; the message names the field.
     """
+    if is_deeper(value, MAX_DEPTH):
+        raise InputError(f"{name}: JSON inside JSON, more than {MAX_DEPTH} levels deep")
     if _is_huge(value):
         raise InputError(f"{name}: a whole number beyond 64 bits; write it as text")
     try:
@@ -215,7 +226,7 @@ def newest_table(old: dict[str, Any], new: Any) -> dict[str, Any]:
     """
     if not isinstance(new, dict | None):
         raise InputError(f"state, customer: must be JSON objects; got {str(new)[:80]!r}")
-    return dict(clean_json(new or {}))
+    return dict(plain("state, customer", new or {}))
 
 
 def merge(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
