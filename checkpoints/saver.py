@@ -1,17 +1,24 @@
 """LangGraph's checkpoints, in the gym's file: one a run, plain data only, and never traced."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 from zlib import compress, decompress
 
-import aiosqlite
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph.state import CompiledStateGraph
 from langsmith import tracing_context
 from langsmith.utils import tracing_is_enabled
@@ -36,16 +43,49 @@ class SmallSerializer(JsonPlusSerializer):
         )
 
 
-class GymSaver(AsyncSqliteSaver):
-    """LangGraph's SQLite saver with short version numbers: its own are 50 characters for each of 25 channels."""
+class GymSaver(SqliteSaver):
+    """LangGraph's SQLite saver for asynchronous graphs, with short version numbers.
+
+    Its calls run in a thread, one hop each; the saver that LangGraph has for asynchronous graphs takes a hop for every
+    statement, cursor and commit.
+    """
 
     def get_next_version(self, current: Any, channel: None) -> Any:
-        """Count channel versions with whole numbers; they are compared within one checkpoint only."""
+        """Count channel versions with whole numbers; LangGraph's are 50 characters for each of 25 channels."""
         return 1 if current is None else int(current) + 1
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint."""
+        return await asyncio.to_thread(self.get_tuple, config)
+
+    async def alist(self, config: RunnableConfig | None, **options: Any) -> AsyncIterator[CheckpointTuple]:
+        """Yield checkpoints, the newest first."""
+        for found in await asyncio.to_thread(lambda: list(self.list(config, **options))):
+            yield found
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint."""
+        return await asyncio.to_thread(self.put, config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote."""
+        await asyncio.to_thread(self.put_writes, config, writes, task_id, task_path)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete all checkpoints of a thread."""
+        await asyncio.to_thread(self.delete_thread, thread_id)
 
 
 @asynccontextmanager
-async def open_checkpointer(path: Path | None = None) -> AsyncIterator[AsyncSqliteSaver]:
+async def open_checkpointer(path: Path | None = None) -> AsyncIterator[GymSaver]:
     """Open LangGraph's saver on the gym's file; `langgraph.json` names this function.
 
     Args:
@@ -54,15 +94,22 @@ async def open_checkpointer(path: Path | None = None) -> AsyncIterator[AsyncSqli
     Raises:
         GymError: the file cannot be used.
     """
+    saver = await asyncio.to_thread(_open, path)
+    try:
+        yield saver
+    finally:
+        await asyncio.to_thread(saver.conn.close)
+
+
+def _open(path: Path | None) -> GymSaver:
     path = path or current_settings().rl_gym_db_path
     Gym(path).close()
-    # Autocommit: the saver must not hold the file's write lock while it waits for the event loop to come back to it.
-    async with aiosqlite.connect(path, isolation_level=None) as connection:
-        await connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
-        await connection.execute("PRAGMA synchronous=NORMAL")
-        saver = GymSaver(connection, serde=SmallSerializer(allowed_msgpack_modules=None))
-        await saver.setup()
-        yield saver
+    # Autocommit: the file's write lock is held for one statement only.
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous=NORMAL")
+    saver = GymSaver(connection, serde=SmallSerializer(allowed_msgpack_modules=None))
+    saver.setup()
+    return saver
 
 
 class OneCheckpointGraph(CompiledStateGraph[Any, Any, Any, Any]):
