@@ -162,7 +162,7 @@ def _limit(monkeypatch: pytest.MonkeyPatch, pages: int, who: str) -> None:
 
     def limited(*arguments: Any, **options: Any) -> sqlite3.Connection:
         connection = connect(*arguments, **options)
-        if ("check_same_thread" in options) == (who == "gym"):
+        if ("cached_statements" in options) == (who == "gym"):
             connection.execute(f"PRAGMA max_page_count={pages}")
         return connection
 
