@@ -98,7 +98,7 @@ async def open_checkpointer(path: Path | None = None) -> AsyncIterator[GymSaver]
     try:
         yield saver
     finally:
-        await asyncio.to_thread(saver.conn.close)
+        await asyncio.to_thread(_close, saver)
 
 
 def _open(path: Path | None) -> GymSaver:
@@ -110,6 +110,13 @@ def _open(path: Path | None) -> GymSaver:
     saver = GymSaver(connection, serde=SmallSerializer(allowed_msgpack_modules=None))
     saver.setup()
     return saver
+
+
+def _close(saver: GymSaver) -> None:
+    # SQLite folds the log beside the file in when the last connection closes; a server that is told to end closes this
+    # one, and the gym's own goes down with the process.
+    saver.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    saver.conn.close()
 
 
 class OneCheckpointGraph(CompiledStateGraph[Any, Any, Any, Any]):
