@@ -1,6 +1,5 @@
 """The saver: LangGraph's checkpoints in the gym's file."""
 
-import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from understudy.settings import Settings
 async def converse(gym: Path, conversations: int, turns: int) -> int:
     """Return by how many bytes a turn the files grow, after close."""
     Gym(gym).close()
-    empty = os.path.getsize(gym)
+    empty = gym.stat().st_size
     brain = Brain(Settings(rl_gym_db_path=gym))
     async with open_checkpointer(gym) as saver:
         graph = create_shadow_workflow(checkpointer=saver)
