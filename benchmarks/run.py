@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,6 +20,7 @@ from unittest import mock
 import aiosqlite
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph import START, MessagesState, StateGraph
 
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.demo import BUNDLED
@@ -64,6 +66,7 @@ async def time_of_a_turn(said: list[Turn], turns: int) -> None:
         without_saver = await _p50(said, turns, _no_saver)
         bare = await _p50(said, turns, _no_saver, RL_GYM_ENABLED="false")
         stock = await _p50(said, turns, _stock)
+    yardstick = await nine_empty_nodes(turns)
     print("a turn, p50 in ms")
     _row("whole turn", full)
     _row("  engine, 5 answers", engine_ms, f"{engine_ms / 5:.3f} ms an answer, budget 0.3")
@@ -72,8 +75,39 @@ async def time_of_a_turn(said: list[Turn], turns: int) -> None:
     _row("  row (log, decision, evidence)", without_saver - bare)
     _row("  checkpoint", without_models - without_saver)
     _row("models and DSPy left out", without_models, "budget 6")
+    _row(
+        "  of nine empty nodes", without_models / yardstick, f"times; they take {yardstick:.2f} ms on this machine now"
+    )
     _row("  the same with the stock saver", stock, f"default durability; {stock / without_models:.1f} times ours")
     print()
+
+
+async def nine_empty_nodes(turns: int) -> float:
+    """Measure how fast this machine is just now: LangGraph alone, nine nodes, stock saver, durability "exit"."""
+
+    async def nothing(state: MessagesState) -> dict[str, Any]:
+        return {}
+
+    graph = StateGraph(MessagesState)
+    names = [f"n{number}" for number in range(9)]
+    for name in names:
+        graph.add_node(name, nothing)
+    graph.add_edge(START, names[0])
+    for name in names[1:5]:
+        graph.add_edge(names[0], name)
+        graph.add_edge(name, names[5])
+    for before, after in pairwise(names[5:]):
+        graph.add_edge(before, after)
+    times = []
+    with _folder():
+        async with AsyncSqliteSaver.from_conn_string("nine.db") as saver:
+            compiled = graph.compile(checkpointer=saver)
+            for number in range(turns):
+                config: Any = {"configurable": {"thread_id": f"t{number // 10}"}}
+                started = time.perf_counter()
+                await compiled.ainvoke({"messages": [HumanMessage("hello")]}, config, durability="exit")
+                times.append((time.perf_counter() - started) * 1000)
+    return median(times[len(times) // 10 :])
 
 
 async def growth(said: list[Turn], turns: int) -> None:

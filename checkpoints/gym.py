@@ -186,23 +186,29 @@ class Gym:
 
     # What the graph writes
 
-    def record(self, decision: BrainDecision | None, conversation_id: str, events: Iterable[Event]) -> None:
+    def record(self, decision: BrainDecision | None, conversation_id: str, events: Sequence[Event]) -> None:
         """Write the decision and all that the events say of this and earlier turns, and take them off the inbox.
 
-        One transaction; doing it again writes the same rows.
+        One transaction; doing it again writes the same rows. The events are those of `pending`.
         """
+        told = {e.turn - (e.kind == "customer_message") for e in events if e.text is not None and e.turn is not None}
         with self._writing():
             if decision is not None:
                 row = decision.model_dump(include=set(_COLUMNS))
                 self._connection.execute(_UPSERT, {k: _dump(v) if k in _JSON else v for k, v in row.items()})
-                self._fill(conversation_id, decision.turn)
+                told.add(decision.turn)
+            for turn in sorted(told - {-1}):
+                self._fill(conversation_id, turn)
             for event in events:
-                if event.kind in ("customer_message", "agent_message") and event.turn is not None:
-                    self._fill(conversation_id, event.turn - (event.kind == "customer_message"))
-                elif event.kind == "outcome":
+                if event.kind == "outcome":
                     self._close(conversation_id, event)
                 self._draw(conversation_id, event)
-                self._connection.execute("UPDATE events SET processed_at = ? WHERE id = ?", (now(), event.id))
+            if events:
+                self._connection.execute(
+                    "UPDATE events SET processed_at = ?"
+                    " WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND processed_at IS NULL",
+                    (now(), conversation_id, events[0].seq, events[-1].seq),
+                )
 
     def _fill(self, conversation_id: str, turn: int) -> None:
         """Fill in what followed the turn, from the log."""
