@@ -22,6 +22,45 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 STOPPED = "stopped; what is written is kept, and the same command goes on from here"
 
 
+# In these two texts "\b" keeps click from filling the lines anew.
+ABOUT = """Learn safely from live customer chat: watch in shadow mode, write down what would be said, send nothing.
+
+Settings come from the environment and from .env (see .env.example). Start with:
+
+\b
+  understudy demo
+  understudy replay conversations.jsonl
+  understudy status
+"""
+
+REPLAY = """Observe recorded conversations: JSON lines, one conversation a line.
+
+One of the bundled conversations, broken into several lines here. Only conversation_id and messages, with role and text,
+must be there.
+
+\b
+  {"conversation_id": "dt-047", "profile": "default", "customer": null,
+   "messages": [
+     {"role": "customer",
+      "text": "2 large pepperoni one half mushroom, Bixby apt 4 top buzzer,
+               can the guy bring change for a fifty",
+      "at": "2026-01-09T18:33:00Z",
+      "labels": {"intent": "unclear", "conflict_type": "off_topic",
+                 "tone": "friendly", "main_goal": "get_information",
+                 "sub_goals": [], "required_info": [],
+                 "quality_score": 0.85, "completeness": 0.0,
+                 "issues": [], "suggestions": []}},
+     {"role": "agent",
+      "text": "Sounds delicious, but you've landed at a car detailing shop!
+               If the car ever smells of pepperoni, we're the right ones.",
+      "at": "2026-01-09T18:34:00Z", "action": "redirect"}],
+   "outcome": {"workflow_outcome": "abandoned", "user_satisfaction": null}}
+
+Run it again after an interruption: what was observed is not observed twice. A bad line is skipped and told, the others
+are kept, and the exit status is 1.
+"""
+
+
 def main() -> None:
     """Run the command line; an error of ours is one line on stderr and exit status 1."""
     try:
@@ -51,18 +90,10 @@ def _ours() -> type[Exception]:
     return UnderstudyError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, help=ABOUT)
 @click.version_option(package_name="understudy")
 def commands() -> None:
-    r"""Learn safely from live customer chat: watch in shadow mode, write down what would have been said, send nothing.
-
-    Settings come from the environment and from .env (see .env.example). Start with:
-
-    \b
-      understudy demo
-      understudy replay conversations.jsonl
-      understudy status
-    """
+    """Hold the commands."""
 
 
 @commands.command()
@@ -86,24 +117,11 @@ def demo(folder: Path, as_json: bool) -> None:
         _show_demo(found)
 
 
-@commands.command()
+@commands.command(help=REPLAY)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @JSON
 def replay(files: tuple[Path, ...], as_json: bool) -> int:
-    r"""Observe recorded conversations: JSON lines, one conversation a line.
-
-    A line looks like this (only conversation_id and messages with role and text must be there):
-
-    \b
-      {"conversation_id": "c1", "profile": "default", "customer": {"name": "Ines"},
-       "messages": [{"role": "customer", "text": "Can you take my van on Friday?",
-                     "at": "2026-11-23T10:00:00Z", "labels": {"intent": "booking"}},
-                    {"role": "agent", "text": "At what time?", "action": "ask_time"}],
-       "outcome": {"workflow_outcome": "success", "user_satisfaction": 0.9}}
-
-    Run it again after an interruption: what was observed is not observed twice. A bad line is skipped and told, the
-    others are kept, and the exit status is 1.
-    """
+    """Observe recorded conversations."""
     from understudy.replay import replay as observe
 
     brain = _brain()

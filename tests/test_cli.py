@@ -286,7 +286,7 @@ def test_demo_does_not_touch_ones_own_gym(replayed: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "teaches"),
     [
-        ("replay", '"messages": [{"role": "customer", "text": '),
+        ("replay", '"conversation_id": "dt-047"'),
         ("label", "understudy label c1 0 intent=booking"),
         ("outcome", "--workflow-outcome [success|failure|abandoned]"),
         ("export", "- is stdout"),
@@ -377,3 +377,14 @@ def test_ctrl_c_keeps_what_is_written_and_says_so(home: Path) -> None:
     assert Path("err").read_text().strip() == said
     found = ok("status")
     assert 3 <= found["decisions"] < 400
+
+
+def test_help_shows_a_bundled_conversation_line_by_line() -> None:
+    status, out, _ = run_cli("replay", "--help")
+    lines = out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.strip().startswith('{"conversation_id"'))
+    end = next(i for i, line in enumerate(lines) if line.strip().startswith('"outcome"'))
+    shown = json.loads(" ".join(line.strip() for line in lines[start : end + 1]))
+    bundled = [json.loads(line) for line in demo.BUNDLED.read_text(encoding="utf-8").splitlines()]
+    assert status == 0 and shown in bundled
+    assert "\n    understudy demo\n" in run_cli("--help")[1]
