@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "understudy.state": ["BrainDecision", "Context", "InputError", "UnderstudyError"],
+    "understudy.intake": ["InputError", "UnderstudyError"],
+    "understudy.state": ["BrainDecision", "Context"],
     "understudy.settings": ["Settings", "SettingsError"],
     "understudy.profile": ["Profile", "ProfileError", "load_profile"],
     "understudy.checkpoints.gym": ["Gym", "GymError"],

@@ -85,7 +85,7 @@ def _run() -> int:
 
 
 def _ours() -> type[Exception]:
-    from understudy.state import UnderstudyError
+    from understudy.intake import UnderstudyError
 
     return UnderstudyError
 
@@ -271,9 +271,9 @@ async def _label_all(brain: "Brain", rows: Iterator[Row], author: str | None) ->
 def _read_label(
     brain: "Brain", conversation_id: str, turn: str, fields: dict[str, str], author: str | None
 ) -> dict[str, Any]:
+    from understudy.intake import InputError
     from understudy.nodes.labels import read_labels
     from understudy.replay import known
-    from understudy.state import InputError
 
     _, profile = known(brain, conversation_id)
     if not turn.isdecimal() or len(turn) > 9:

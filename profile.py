@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from understudy.state import UnderstudyError
+from understudy.intake import UnderstudyError
 
 BUNDLED = Path(__file__).parent / "profiles"
 

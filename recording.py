@@ -19,9 +19,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
+from understudy.intake import MAX_DEPTH, InputError, clean_text, is_deeper, plain, shape_error
 from understudy.nodes.labels import check_labels
 from understudy.profile import Profile, ProfileError, load_profile, registered_profile
-from understudy.state import MAX_DEPTH, Event, InputError, Outcome, Role, clean_text, is_deeper, plain, shape_error
+from understudy.state import Event, Outcome, Role
 
 MAX_LINE = 64 * 1024 * 1024
 """Bytes of one line that are read; a longer one is skipped."""

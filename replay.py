@@ -14,10 +14,10 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from understudy.checkpoints.gym import Gym, GymError
 from understudy.checkpoints.saver import OneCheckpointGraph, open_checkpointer
 from understudy.graph.shadow import create_shadow_workflow
+from understudy.intake import UnderstudyError, clean_text
 from understudy.nodes.brain import Brain, WithBrain
 from understudy.profile import Profile
 from understudy.recording import Lines, Recording
-from understudy.state import UnderstudyError, clean_text
 
 
 class ReplayError(UnderstudyError):

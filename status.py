@@ -10,13 +10,14 @@ from typing import Any
 import dspy
 
 from understudy.checkpoints.gym import Gym
+from understudy.intake import UnderstudyError
 from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.roles import get_student_lm
 from understudy.nodes.brain import Brain
 from understudy.nodes.modules import MODULES
 from understudy.profile import load_profile
 from understudy.settings import Settings
-from understudy.state import Context, UnderstudyError
+from understudy.state import Context
 
 MIN_FREE_MB = 200
 

@@ -16,7 +16,8 @@ from typing import Any
 from sqlite_utils import Database
 
 from understudy.checkpoints.schema import migrations
-from understudy.state import SOURCES, BrainDecision, Event, Line, Outcome, UnderstudyError
+from understudy.intake import UnderstudyError
+from understudy.state import SOURCES, BrainDecision, Event, Line, Outcome
 
 BUSY_SECONDS = 10
 """How long a statement waits for another process's write."""

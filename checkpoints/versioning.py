@@ -17,7 +17,7 @@ from typing import Any
 
 import dspy
 
-from understudy.state import UnderstudyError
+from understudy.intake import UnderstudyError
 
 BASELINE = "v0.0"
 

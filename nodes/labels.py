@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from understudy.intake import InputError, plain, shown_error, shown_key
 from understudy.lm.adapter import annotation
 from understudy.nodes.modules import MODULES
 from understudy.profile import Profile
-from understudy.state import InputError, plain, shown_error, shown_key
 
 
 def check_labels(labels: dict[str, Any], profile: Profile) -> dict[str, Any]:

@@ -12,22 +12,13 @@ from langgraph.types import Overwrite
 from pydantic import BaseModel, ValidationError
 
 from understudy.checkpoints.gym import Gym
+from understudy.intake import InputError, clean_text, shape_error
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.faculty import Update
 from understudy.nodes.labels import check_labels
 from understudy.nodes.modules import MODULES, READERS
 from understudy.profile import Profile
-from understudy.state import (
-    Context,
-    Event,
-    InputError,
-    Label,
-    Line,
-    Outcome,
-    ShadowState,
-    clean_text,
-    shape_error,
-)
+from understudy.state import Context, Event, Label, Line, Outcome, ShadowState
 
 KEPT_MESSAGES = 8
 """Newest messages that a checkpoint holds, so that its size does not grow with the conversation; the log holds all."""

@@ -2,6 +2,7 @@
 
 import dspy
 
+from understudy.intake import UnderstudyError
 from understudy.nodes.brain import brain_of
 from understudy.nodes.conflict import CONFLICT, read_conflict
 from understudy.nodes.faculty import Faculty
@@ -9,7 +10,7 @@ from understudy.nodes.goals import GOALS, decompose_goals
 from understudy.nodes.intent import INTENT, predict_intent
 from understudy.nodes.quality import QUALITY, evaluate_quality
 from understudy.nodes.response import RESPONSE, propose_response
-from understudy.state import Context, UnderstudyError
+from understudy.state import Context
 
 READERS = {CONFLICT: read_conflict, INTENT: predict_intent, QUALITY: evaluate_quality, GOALS: decompose_goals}
 """They read the turn side by side."""

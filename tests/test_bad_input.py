@@ -17,8 +17,8 @@ from understudy import recording
 from understudy.benchmarks.bad_input import GOOD, MEGABYTES, Case, cases
 from understudy.benchmarks.prove import observe, rows, run_cli, without_checkpoint
 from understudy.checkpoints.gym import Gym, GymError
+from understudy.intake import CUT_MARK, MAX_TEXT, clean_json
 from understudy.recording import MAX_LISTED, Lines
-from understudy.state import CUT_MARK, MAX_TEXT, clean_json
 
 CASES = cases()
 SURE = [case for case in CASES if not case.in_gym]

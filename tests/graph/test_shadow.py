@@ -12,12 +12,13 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.graph.shadow import build, create_shadow_workflow
+from understudy.intake import InputError
 from understudy.lm.embedded import EmbeddedStudent
 from understudy.nodes import faculty as faculty_file
 from understudy.nodes.brain import Brain, WithBrain
 from understudy.nodes.modules import MODULES, READERS
 from understudy.settings import Settings
-from understudy.state import InputError, ShadowState
+from understudy.state import ShadowState
 
 NAMES = sorted(MODULES)
 

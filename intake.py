@@ -1,0 +1,110 @@
+"""Clean and check what comes from outside; the root of our errors."""
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+MAX_TEXT = 100_000
+"""Characters of one message that are kept."""
+
+MAX_DEPTH = 60
+"""Levels of JSON inside JSON; LangGraph's checkpoints hold no more than some 250."""
+
+CUT_MARK = " [cut by understudy]"
+
+
+class UnderstudyError(RuntimeError):
+    """Root of every error of ours; the message says what is wrong, where, and what to do.
+
+    A RuntimeError, since LangGraph's server hides the message of an error of an unknown kind.
+    """
+
+
+class InputError(UnderstudyError):
+    """What was posted to a graph does not have its shape; the message names the field."""
+
+
+def clean_text(text: str) -> str:
+    """Return the text as it can be stored anywhere: valid Unicode, no NUL, at most MAX_TEXT characters."""
+    if len(text) > MAX_TEXT:
+        text = text[: MAX_TEXT - len(CUT_MARK)] + CUT_MARK
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+
+
+def clean_json(value: Any) -> Any:
+    """Return a JSON value with every text in it cleaned.
+
+    Raises:
+        InputError: it is not JSON, or over MAX_TEXT characters of JSON.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if len(text) > MAX_TEXT:
+            raise InputError(f"{len(text):,} characters of JSON; at most {MAX_TEXT:,} are kept")
+        return _cleaned(json.loads(text))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"not plain JSON: {error}") from None
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {clean_text(key): _cleaned(item) for key, item in value.items()}
+    return value
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Say whether a JSON value has more levels than that."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 1 or is_deeper(v, levels - 1) for v in inner if isinstance(v, dict | list))
+
+
+def _is_huge(value: Any) -> bool:
+    """Say whether a JSON value holds a number that neither SQLite nor a checkpoint can."""
+    if isinstance(value, int):
+        return not -(2**63) <= value < 2**63
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_is_huge, inner))
+
+
+def plain(name: str, value: Any) -> Any:
+    """Return a field's JSON value, cleaned.
+
+    Raises:
+        InputError: it is not JSON that can be kept; the message names the field.
+    """
+    if is_deeper(value, MAX_DEPTH):
+        raise InputError(f"{name}: JSON inside JSON, more than {MAX_DEPTH} levels deep")
+    if _is_huge(value):
+        raise InputError(f"{name}: a whole number beyond 64 bits; write it as text")
+    try:
+        return clean_json(value)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def shown_key(part: Any) -> str:
+    """Return a key as a message may show it: in one line, and short."""
+    text = str(part)
+    return text if isinstance(part, int) or text.isidentifier() and len(text) <= 60 else repr(text[:60])
+
+
+def shape_error(error: ValidationError) -> str:
+    """Say what is wrong with the shape of something, the first thing only: field, what is allowed, what it is."""
+    first = error.errors()[0]
+    where = ".".join(map(shown_key, first["loc"]))
+    if first["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: {shown_error(first)}"
+
+
+def shown_error(error: Any) -> str:
+    """Say of one of pydantic's errors what it is, in the words of JSON."""
+    is_object = error["type"] in ("dict_type", "model_type")
+    message = "must be a JSON object" if is_object else error["msg"].removeprefix("Value error, ")
+    got = error["input"] if isinstance(error["input"], str) else json.dumps(error["input"])
+    return f"{message if len(message) <= 600 else message[:600] + ' ...'}; got {got[:80]!r}"
