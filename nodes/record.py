@@ -24,9 +24,8 @@ COLUMNS = {
 def record(state: ShadowState, runtime: Runtime[Context]) -> Update:
     """Write the decision and take the turn off the inbox, in one transaction."""
     brain = brain_of(runtime.context)
-    if brain.gym is None:
-        return {}
-    return _write(brain.gym, brain, state)
+    # The host's state was that of this turn: the decision keeps it, the thread must not.
+    return {"state": {}, **(_write(brain.gym, brain, state) if brain.gym else {})}
 
 
 async def what_waits(state: ShadowState) -> str:

@@ -108,6 +108,22 @@ async def test_every_waiting_message_gets_its_row_and_its_number(shadow: Shadow)
     assert (shadow.row(3).user_message, shadow.row(3).turn) == ("four", 3)
 
 
+async def test_what_is_posted_for_a_run_is_logged_once_however_many_turns_wait(shadow: Shadow) -> None:
+    await shadow.post(messages=[said("zero", "z")])
+    news = {"outcome": {"workflow_outcome": "success"}, "label": {"turn": 0, "fields": {"intent": "booking"}}}
+    await shadow.post(messages=[said("one", "a"), said("two", "b"), said("three", "c")], **news)
+    with sqlite3.connect("brain_gym.db") as gym:
+        kinds = gym.execute("SELECT kind, count(*) FROM events GROUP BY kind ORDER BY kind").fetchall()
+    assert kinds == [("customer_message", 4), ("label", 1), ("outcome", 1)]
+
+
+async def test_the_host_s_state_is_that_of_its_own_turn(shadow: Shadow) -> None:
+    await shadow.post(messages=[said("one")], state={"step": 1}, customer={"name": "Ines"})
+    await shadow.post(messages=[said("two")])
+    await shadow.post(messages=[said("three")], state={"step": 3})
+    assert [shadow.row(turn).state_snapshot for turn in range(3)] == [{"step": 1}, None, {"step": 3}]
+
+
 async def test_a_module_sees_the_first_message_and_the_newest(home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAIN_HISTORY_MESSAGES", "3")
     shadow, seen = Shadow(Brain(Settings())), []
