@@ -1,32 +1,35 @@
 """Hand a DSPy signature to a model as a structured request, and check the answer against it.
 
-The system text is the instruction and nothing else; the examples and the inputs are JSON objects in messages; the
-output fields are a JSON schema. One pydantic model per signature makes that schema and checks the answer, so labels and
-bounds hold on both ways (DSPy itself carries no bounds of an output field to either).
+The system text has two parts: the instruction, and what the fields mean and how the answer must look. The examples and
+the inputs are JSON objects in messages; the output fields are a JSON schema. One pydantic model per signature makes
+that schema and checks the answer, so labels and bounds hold on both ways (DSPy itself carries no bounds of an output
+field to either).
 """
 
-import json
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Any
 
 import dspy
 from dspy.adapters.base import Adapter
-from dspy.lm15 import Config, Message, Request, Response
-from dspy.utils.exceptions import AdapterParseError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from dspy.lm15 import Config, Message, Request, Response, TextPart
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from understudy.lm.errors import AnswerCut, AnswerError
+from understudy.lm.prompt import dump, form
+from understudy.lm.repair import fields_of, fit
 
 
 class AnswerAdapter(Adapter):
-    """Speak to one model for one call, and count its tokens.
+    """Speak to one model for one call; an answer that does not fit is asked for once more, with what is wrong.
 
     Attributes:
-        tokens_in, tokens_out: what the answers so far have cost.
+        spent: what the call has cost, under the names that a `Reading` has for it.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.tokens_in = 0
-        self.tokens_out = 0
+        self.spent: dict[str, Any] = {"tokens_in": 0, "tokens_out": 0}
 
     def __call__(
         self,
@@ -36,8 +39,13 @@ class AnswerAdapter(Adapter):
         demos: list[dict[str, Any]],
         inputs: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        """Ask and return one checked answer."""
-        return [self._read(signature, lm(_request(lm, lm_kwargs, signature, demos, inputs)))]
+        """Ask and return one checked answer; AnswerError when the second one does not fit either."""
+        request = _request(lm, lm_kwargs, signature, demos, inputs)
+        try:
+            return [self._read(signature, lm(request))]
+        except AnswerError as error:
+            again = self._again(request, error)
+        return [self._read(signature, lm(again))]
 
     async def acall(
         self,
@@ -47,19 +55,33 @@ class AnswerAdapter(Adapter):
         demos: list[dict[str, Any]],
         inputs: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        """Ask and return one checked answer."""
-        return [self._read(signature, await lm.acall(_request(lm, lm_kwargs, signature, demos, inputs)))]
+        """Ask and return one checked answer; AnswerError when the second one does not fit either."""
+        request = _request(lm, lm_kwargs, signature, demos, inputs)
+        try:
+            return [self._read(signature, await lm.acall(request))]
+        except AnswerError as error:
+            again = self._again(request, error)
+        return [self._read(signature, await lm.acall(again))]
 
     def _read(self, signature: Any, response: Response) -> dict[str, Any]:
-        self.tokens_in += response.usage.input_tokens or 0
-        self.tokens_out += response.usage.output_tokens or 0
+        self.spent["tokens_in"] += response.usage.input_tokens or 0
+        self.spent["tokens_out"] += response.usage.output_tokens or 0
+        for name, value in (response.provider_data or {}).items():
+            self.spent[name] = round(self.spent.get(name, 0) + value, 3)
         text = response.message.text or ""
-        try:
-            return dict(answer_model(signature).model_validate_json(text))
-        except ValidationError as error:
-            raise AdapterParseError(
-                adapter_name="AnswerAdapter", signature=signature, lm_response=text[:2000], message=_line(error)
-            ) from None
+        if response.finish_reason == "length":
+            raise AnswerCut("the answer was cut off before its end; be brief", text, signature)
+        fields, rules = fit(text, answer_model(signature), signature)
+        if rules:
+            self.spent["repairs"] = [*self.spent.get("repairs", ()), *rules]
+        return fields
+
+    def _again(self, request: Request, error: AnswerError) -> Request:
+        """Return the request with the useless answer and what is wrong with it."""
+        self.spent["repairs"] = [f"again:{type(error).__name__}"]
+        said = Message.assistant(error.text or "-")
+        complaint = Message.user(f"That answer is of no use: {error.reason}. Answer again, with the JSON object alone.")
+        return replace(request, messages=(*request.messages, said, complaint))
 
 
 class Predict(dspy.Predict):
@@ -97,10 +119,17 @@ def answer_model(signature: Any) -> type[BaseModel]:
 
 
 @lru_cache(maxsize=512)
-def _config(signature: Any, temperature: float | None, max_tokens: int | None) -> Config:
+def _form(signature: Any) -> TextPart:
+    return TextPart(form(signature, fields_of(answer_model(signature))))
+
+
+@lru_cache(maxsize=512)
+def _config(
+    signature: Any, temperature: float | None, top_p: float | None, seed: int | None, most: int | None
+) -> Config:
     schema = answer_model(signature).model_json_schema()
-    form = {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}
-    return Config(temperature=temperature, max_tokens=max_tokens, response_format=form)
+    asked = {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}
+    return Config(temperature=temperature, top_p=top_p, seed=seed, max_tokens=most, response_format=asked)
 
 
 def annotation(field: Any) -> Any:
@@ -117,26 +146,16 @@ def _request(
 ) -> Request:
     options = {**lm.kwargs, **lm_kwargs}
     messages = [message for demo in demos for message in _example(signature, demo)]
-    messages.append(Message.user(_json({name: inputs.get(name) for name in signature.input_fields})))
+    messages.append(Message.user(dump({name: inputs.get(name) for name in signature.input_fields})))
     return Request(
         model=lm.model,
-        system=signature.instructions,
+        system=(TextPart(signature.instructions), _form(signature)),
         messages=tuple(messages),
-        config=_config(signature, options.get("temperature"), options.get("max_tokens")),
+        config=_config(signature, *map(options.get, ("temperature", "top_p", "seed", "max_tokens"))),
     )
 
 
 def _example(signature: type[dspy.Signature], demo: dict[str, Any]) -> tuple[Message, Message]:
     asked = {name: demo.get(name) for name in signature.input_fields if name in demo}
     answered = {name: demo.get(name) for name in signature.output_fields if name in demo}
-    return Message.user(_json(asked)), Message.assistant(_json(answered))
-
-
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "answer"
-    return f"{where}: {first['msg']}"[:300]
+    return Message.user(dump(asked)), Message.assistant(dump(answered))

@@ -88,7 +88,8 @@ def _read(request: Request) -> tuple[str, Mapping[str, Any], _Pairs, str]:
     if not isinstance(schema, dict):
         raise InvalidRequestError("embedded student: the request carries no JSON schema in config.response_format")
     system = request.system or ""
-    instruction = system if isinstance(system, str) else "".join(getattr(part, "text", "") for part in system)
+    # Behind the instruction stands how the answer must look; here the schema says that.
+    instruction = system if isinstance(system, str) else str(getattr(system[0], "text", ""))
     texts = [(message.role, message.text or "") for message in request.messages]
     if not texts or texts[-1][0] != "user":
         raise InvalidRequestError("embedded student: the last message must be the user's inputs as a JSON object")
