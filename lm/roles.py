@@ -1,50 +1,135 @@
-"""Which model speaks: the student reads every turn."""
+"""Which model speaks: the student reads turns, the teacher rewrites instructions, the dreamer invents customers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import dspy
-from dspy.lm15 import Request
+from dspy.lm15 import Request, Response, StreamAssemblyError
 
 from understudy.lm.embedded import AsyncEmbeddedStudent, EmbeddedStudent
+from understudy.lm.server import LOAD_SECONDS
 from understudy.settings import Settings, SettingsError, current_settings
 
+Role = Literal["student", "teacher", "dreamer"]
 
-class InProcessLM(dspy.LM):
-    """A model inside this process: a request goes straight to its engine, and an answer is there at once.
+LONG_ANSWER_TOKENS = 3000
+"""Tokens of a teacher's or dreamer's answer: an instruction of 6,000 characters, and room."""
 
-    DSPy's way to a model server (checks of the request, cache, retries, history, a thread for the async call) costs
-    several times what the answer does. Requests and answers are the same either way.
+
+class OwnLM(dspy.LM):
+    """A model of ours: a `dspy.lm15.Request` goes straight to its engine, anything else DSPy's way.
+
+    DSPy's way (checks, retries, a thread for the async call) costs several times what the embedded engine's answer
+    does, and the engine for Ollama has retries of its own. Requests and answers are the same either way, and on neither
+    is a text kept in DSPy's cache or history. An answer that was cut off comes back with finish_reason "length".
     """
 
-    def __init__(self, model: str, engine: EmbeddedStudent) -> None:
-        super().__init__(model, engine=engine, async_engine=AsyncEmbeddedStudent(), cache=False, num_retries=0)
-        self._student = engine
+    def __init__(self, model: str, engine: Any, async_engine: Any, **options: Any) -> None:
+        super().__init__(model, engine=engine, async_engine=async_engine, cache=False, num_retries=0, **options)
+        self._twin = async_engine
 
     def __call__(self, prompt: Any = None, **options: Any) -> Any:
         """Answer a request; anything else goes DSPy's way."""
-        return self._student.complete(prompt) if isinstance(prompt, Request) else super().__call__(prompt, **options)
+        if not isinstance(prompt, Request):
+            with dspy.context(disable_history=True):
+                return super().__call__(prompt, **options)
+        try:
+            return self.engine.complete(prompt)
+        except StreamAssemblyError as error:
+            return _partial(error)
 
     async def acall(self, prompt: Any = None, **options: Any) -> Any:
         """Answer as the plain call does."""
-        return self(prompt, **options)
+        if not isinstance(prompt, Request):
+            with dspy.context(disable_history=True):
+                return await super().acall(prompt, **options)
+        try:
+            return await self._twin.complete(prompt)
+        except StreamAssemblyError as error:
+            return _partial(error)
+
+
+def _partial(error: StreamAssemblyError) -> Response:
+    if error.partial is None:
+        raise error
+    return error.partial
 
 
 def get_student_lm(settings: Settings | None = None) -> dspy.LM:
-    """Return the model of the five modules; DSPy neither caches nor retries for it.
+    """Return the model of the five modules; it answers the same request the same way."""
+    return get_lm("student", settings or current_settings())
+
+
+def get_teacher_lm(settings: Settings | None = None) -> dspy.LM:
+    """Return the model that rewrites instructions.
 
     Raises:
-        SettingsError: LM_PROVIDER names a provider that cannot be used.
+        SettingsError: LM_PROVIDER=embedded, which has no teacher yet.
     """
-    settings = settings or current_settings()
-    if settings.lm_provider != "embedded":
-        raise SettingsError(
-            f"LM_PROVIDER={settings.lm_provider}: this version speaks only to the embedded engine;"
-            " set LM_PROVIDER=embedded"
-        )
-    return _embedded_student()
+    return get_lm("teacher", settings or current_settings())
+
+
+def get_dreamer_lm(settings: Settings | None = None) -> dspy.LM:
+    """Return the model that invents conversations.
+
+    Raises:
+        SettingsError: LM_PROVIDER=embedded, which has no dreamer yet.
+    """
+    return get_lm("dreamer", settings or current_settings())
+
+
+@contextmanager
+def get_teacher_context(settings: Settings | None = None) -> Iterator[dspy.LM]:
+    """Let DSPy speak to the teacher inside the `with` block, whatever is configured outside; yields the teacher."""
+    teacher = get_teacher_lm(settings)
+    with dspy.context(lm=teacher, disable_history=True, trace=None):
+        yield teacher
+
+
+def patience(settings: Settings) -> float:
+    """Return the seconds after which a module is given up, whatever holds it.
+
+    A model server may have to load the model, and the calls of one module wait for those of others; each has its own,
+    shorter limit in `understudy.lm.server`. The embedded engine never waits.
+    """
+    embedded = settings.lm_provider == "embedded"
+    return settings.ollama_timeout if embedded else LOAD_SECONDS + 10 * settings.ollama_timeout
+
+
+def model_names(settings: Settings) -> dict[Role, str]:
+    """Return the model of each role; the embedded engine has only the roles that it can play."""
+    if settings.lm_provider == "embedded":
+        return {"student": "embedded/student"}
+    return {
+        "student": settings.ollama_model,
+        "teacher": settings.ollama_teacher_model,
+        "dreamer": settings.dream_ollama_model,
+    }
 
 
 @cache
-def _embedded_student() -> dspy.LM:
-    return InProcessLM("embedded/student", EmbeddedStudent())
+def get_lm(role: Role, settings: Settings) -> dspy.LM:
+    """Return the model of a role, the same one for the same settings."""
+    if settings.lm_provider == "ollama":
+        return _ollama(role, settings)
+    if role != "student":
+        raise SettingsError(
+            f"LM_PROVIDER=embedded: this version's embedded engine has no {role}; set LM_PROVIDER=ollama"
+        )
+    return OwnLM("embedded/student", EmbeddedStudent(), AsyncEmbeddedStudent())
+
+
+def _ollama(role: Role, settings: Settings) -> dspy.LM:
+    # Loaded here: LangChain's client takes half a second, and the embedded engine does without it.
+    from understudy.lm.ollama import ANSWER_TOKENS, AsyncOllamaEngine, OllamaEngine
+
+    name = model_names(settings)[role]
+    options: dict[str, Any] = {
+        "student": {"temperature": 0.0, "seed": 0, "max_tokens": ANSWER_TOKENS},
+        "teacher": {"temperature": 1.0, "seed": settings.gepa_seed, "max_tokens": LONG_ANSWER_TOKENS},
+        "dreamer": {"temperature": 0.9, "top_p": 0.95, "max_tokens": LONG_ANSWER_TOKENS},
+    }[role]
+    engine = OllamaEngine(name, settings, reasoning=role == "teacher" and settings.ollama_teacher_reasoning)
+    return OwnLM(f"ollama/{name}", engine, AsyncOllamaEngine(engine), **options)

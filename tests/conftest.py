@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from understudy.lm.roles import get_lm
+from understudy.lm.server import server_at
 from understudy.nodes.brain import Brain, own_brain
 from understudy.settings import Settings, current_settings
+from understudy.tests.ollama.server import OllamaServer
 
+REMEMBERED = (current_settings, own_brain, get_lm, server_at)
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 
 
@@ -19,11 +23,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         if name.lower() in Settings.model_fields or name.startswith(("LANGSMITH_", "LANGCHAIN_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    for remembered in (current_settings, own_brain):
+    for remembered in REMEMBERED:
         remembered.cache_clear()
     yield tmp_path
-    for remembered in (current_settings, own_brain):
+    for remembered in REMEMBERED:
         remembered.cache_clear()
+
+
+@pytest.fixture
+def ollama(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OllamaServer]:
+    """A model server that answers as the embedded engine does, and the settings that name it."""
+    with OllamaServer() as server:
+        monkeypatch.setenv("LM_PROVIDER", "ollama")
+        monkeypatch.setenv("OLLAMA_BASE_URL", server.url)
+        yield server
+    assert (server.crashes, server.warnings, server.truncated) == ([], [], [])
 
 
 @pytest.fixture
