@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     ollama_num_parallel: Count = 4
     ollama_keep_alive: str = "30m"
     ollama_timeout: Positive = 60
-    """Seconds one answer may take."""
+    """Seconds one try of an answer may take; all tries together may take twice that."""
 
     brain_enabled: bool = True
     brain_mode: Literal["shadow"] = "shadow"

@@ -49,7 +49,11 @@ class Line(TypedDict):
 
 
 class Reading(BaseModel):
-    """What one module says of a turn: its output fields and who said it."""
+    """What one module says of a turn: its output fields, who said it, and what it cost.
+
+    Tokens and times are those of all tries together; times in milliseconds. Of the last six, only what is not 0 or
+    empty is kept.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,6 +63,15 @@ class Reading(BaseModel):
     tokens_in: int
     tokens_out: int
     ms: float
+    load_ms: float = 0
+    prompt_ms: float = 0
+    generate_ms: float = 0
+    left_out: int = 0
+    """Oldest messages that did not fit into the model's context."""
+    cut: int = 0
+    """Characters that did not fit either."""
+    repairs: list[str] = []
+    """Rules of `understudy.lm.repair` that made the answer fit; `again:` and its error, if it is a second answer."""
 
 
 class Fault(BaseModel):
@@ -69,6 +82,10 @@ class Fault(BaseModel):
     step: str
     kind: str
     message: str
+    text: str | None = None
+    """The useless answer, if there was one."""
+    down: bool = False
+    """The model server cannot answer anybody now, so the turn may wait for it."""
 
 
 class Outcome(BaseModel):

@@ -141,16 +141,23 @@ class Gym:
         return [row["conversation_id"] for row in rows]
 
     def history(self, conversation_id: str, before: int, limit: int) -> list[Line]:
-        """Return the first message and the newest `limit` messages with a seq below `before`, oldest first."""
-        query = (
-            "SELECT seq, role, text, action FROM events WHERE conversation_id = ? AND seq < ? AND role IS NOT NULL"
-            " ORDER BY seq {} LIMIT ?"
-        )
-        newest = self._all(query.format("DESC"), conversation_id, before, limit)
-        lines = [_line(row) for row in reversed(newest)]
-        if len(newest) == limit:
-            lines[:0] = [_line(row) for row in self._all(query.format(""), conversation_id, newest[-1]["seq"], 1)]
-        return lines
+        """Return the first message and at least the newest `limit` messages with a seq below `before`, oldest first.
+
+        The oldest leave in blocks of a fifth of the limit: until a block is full its messages are still there, so that
+        the beginning of a long conversation's history, which a model server has read before, changes only then.
+        """
+        rows = self._all(
+            "WITH newest AS (SELECT seq FROM events WHERE conversation_id = ?1 AND seq < ?2 AND role IS NOT NULL"
+            "  ORDER BY seq DESC LIMIT 1 OFFSET ?3 - 1),"
+            " kept AS (SELECT coalesce((SELECT seq / ?4 * ?4 FROM newest), 0) AS since)"
+            " SELECT seq, role, text, action FROM events, kept"
+            "  WHERE conversation_id = ?1 AND seq >= since AND seq < ?2 AND role IS NOT NULL"
+            " UNION SELECT * FROM (SELECT seq, role, text, action FROM events"
+            "  WHERE conversation_id = ?1 AND seq < ?2 AND role IS NOT NULL ORDER BY seq LIMIT 1)"
+            " ORDER BY seq",
+            conversation_id, before, limit, max(1, limit // 5),
+        )  # fmt: skip
+        return [_line(row) for row in rows]
 
     def messages(self, conversation_id: str, upto: int, limit: int) -> list[Event]:
         """Return the newest `limit` messages with a seq of at most `upto`, oldest first."""
@@ -278,6 +285,14 @@ class Gym:
                 (newest,),
             ).rowcount
 
+    def requeue_faults(self) -> int:
+        """Put the turns that lack an answer back into the inbox, and return how many."""
+        with self._writing():
+            return self._connection.execute(
+                "UPDATE events SET processed_at = NULL WHERE (conversation_id, message_id) IN ("
+                " SELECT conversation_id, message_id FROM brain_decisions WHERE faults <> '[]')"
+            ).rowcount
+
     def decision(self, conversation_id: str, turn: int) -> BrainDecision | None:
         """Return one decision."""
         row = self._one("SELECT * FROM brain_decisions WHERE conversation_id = ? AND turn = ?", conversation_id, turn)
@@ -327,6 +342,13 @@ class Gym:
         wanted = set(fields)
         rows = self._all("SELECT fields, turns FROM evidence_sets")
         return sum(row["turns"] for row in rows if wanted & set(row["fields"].split(",")))
+
+    def answers(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return by module, version and kind in how many turns an answer came, was repaired, or failed."""
+        found: dict[str, dict[str, dict[str, int]]] = {}
+        for row in self._all("SELECT module, version, kind, turns FROM answer_counts WHERE turns > 0"):
+            found.setdefault(row["module"], {}).setdefault(row["version"], {})[row["kind"]] = row["turns"]
+        return found
 
     def tally(self, conversation_ids: Sequence[str]) -> dict[str, int]:
         """Count what the gym holds of some conversations."""

@@ -122,15 +122,17 @@ def _close(saver: GymSaver) -> None:
 class OneCheckpointGraph(CompiledStateGraph[Any, Any, Any, Any]):
     """A compiled graph that saves once, at the end of a run, whatever durability its caller picked.
 
-    Every run gets a `run_id` in its checkpoint's metadata, and none is traced unless BRAIN_TRACING says so.
+    Every checkpoint has its run's `run_id` in its metadata, and no run is traced unless BRAIN_TRACING says so.
     """
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
         """Run as LangGraph does, with durability "exit"."""
-        given, metadata = config or {}, (config or {}).get("metadata") or {}
-        run_id = str(given.get("run_id") or metadata.get("run_id") or uuid4())
-        config = cast(RunnableConfig, {**given, "metadata": {**metadata, "run_id": run_id}})
-        options["durability"] = "exit" if isinstance(self.checkpointer, BaseCheckpointSaver) else None
+        options["durability"] = None
+        if isinstance(self.checkpointer, BaseCheckpointSaver):
+            given, metadata = config or {}, (config or {}).get("metadata") or {}
+            run_id = str(given.get("run_id") or metadata.get("run_id") or uuid4())
+            config = cast(RunnableConfig, {**given, "metadata": {**metadata, "run_id": run_id}})
+            options["durability"] = "exit"
         parts = super().astream(input, config, **options)
         if current_settings().brain_tracing or not tracing_is_enabled():
             async for part in parts:

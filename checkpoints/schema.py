@@ -128,6 +128,50 @@ def m003_evidence(db: Database) -> None:
     )
 
 
+@migrations()
+def m004_answers(db: Database) -> None:
+    """Count what became of every answer, and find the turns that lack one."""
+    row = "(SELECT {0}.readings AS readings, {0}.faults AS faults, {0}.versions AS versions)"
+    new, old = _count_answers(row.format("NEW"), "+"), _count_answers(row.format("OLD"), "-")
+    _run(
+        db,
+        """
+        CREATE TABLE answer_counts (             -- kept by the triggers below, so that counting costs nothing
+            module TEXT NOT NULL,
+            version TEXT NOT NULL,               -- of the module
+            kind TEXT NOT NULL,                  -- answered; what an answer needed (rule, again:error); the kind of a fault
+            turns INTEGER NOT NULL,
+            PRIMARY KEY (module, version, kind)
+        ) WITHOUT ROWID
+        """,
+        _count_answers("brain_decisions", "+"),
+        "CREATE INDEX brain_decisions_faults ON brain_decisions (turn) WHERE faults <> '[]'",
+        f"CREATE TRIGGER answers_in AFTER INSERT ON brain_decisions BEGIN {new}; END",
+        f"CREATE TRIGGER answers_out AFTER DELETE ON brain_decisions BEGIN {old}; END",
+        f"CREATE TRIGGER answers_again AFTER UPDATE OF readings, faults ON brain_decisions BEGIN {old}; {new}; END",
+    )
+
+
+def _count_answers(decisions: str, sign: str) -> str:
+    """Return the statement that counts the answers of some decisions in or out."""
+    return f"""
+        INSERT INTO answer_counts
+        SELECT module, version, kind, {sign}count(*) FROM (
+            SELECT r.key AS module, json_extract(r.value, '$.version') AS version, 'answered' AS kind
+            FROM {decisions} d, json_each(d.readings) r
+            UNION ALL
+            SELECT r.key, json_extract(r.value, '$.version'), k.value
+            FROM {decisions} d, json_each(d.readings) r, json_each(r.value, '$.repairs') k
+            UNION ALL
+            SELECT v.key, v.value, json_extract(f.value, '$.kind')
+            FROM {decisions} d, json_each(d.faults) f, json_each(d.versions) v
+            WHERE v.key = json_extract(f.value, '$.step')
+        )
+        WHERE true GROUP BY module, version, kind
+        ON CONFLICT (module, version, kind) DO UPDATE SET turns = turns + excluded.turns
+    """
+
+
 def _count_sets(name: str, event: str, row: str, without: str, including: str) -> str:
     """Return the trigger that moves a turn from one set of fields to another when a field gains or loses evidence."""
     turn = f"conversation_id = {row}.conversation_id AND turn = {row}.turn"

@@ -10,12 +10,11 @@ goes on without it.
 
 from typing import Any
 
-from dspy.utils.exceptions import is_retryable_lm_error
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import RetryPolicy
 
 from understudy.checkpoints.saver import OneCheckpointGraph, save_once
+from understudy.lm.roles import patience
 from understudy.nodes.faculty import note_fault, note_response_fault
 from understudy.nodes.load import load, load_baselines, next_steps
 from understudy.nodes.modules import PROPOSER, READERS
@@ -23,13 +22,11 @@ from understudy.nodes.record import record, what_waits
 from understudy.settings import current_settings
 from understudy.state import Context, ShadowInput, ShadowOutput, ShadowState
 
-RETRY = RetryPolicy(max_attempts=2, initial_interval=0.5, retry_on=is_retryable_lm_error)
-
 
 def build(use_optimized: bool = True) -> StateGraph[ShadowState, Context, ShadowInput, ShadowOutput]:
-    """Draw the graph anew; a module may take OLLAMA_TIMEOUT twice, once for each try."""
+    """Draw the graph anew; a model's own failures have been tried again before they get here."""
     graph = StateGraph(ShadowState, context_schema=Context, input_schema=ShadowInput, output_schema=ShadowOutput)
-    reading: dict[str, Any] = {"retry_policy": RETRY, "timeout": current_settings().ollama_timeout}
+    reading: dict[str, Any] = {"timeout": patience(current_settings())}
     proposer, propose = PROPOSER
     readers = [faculty.name for faculty in READERS]
 

@@ -12,6 +12,7 @@ from langgraph.types import Command
 from pydantic import Field
 
 from understudy.lm.adapter import AnswerAdapter, Predict
+from understudy.lm.errors import AnswerError, ModelError
 from understudy.nodes.brain import brain_of
 from understudy.profile import Profile
 from understudy.state import BrainDecision, Context, Fault, Line, Reading, ShadowState
@@ -99,11 +100,10 @@ async def read(faculty: Faculty, state: ShadowState, runtime: Runtime[Context]) 
         fields=answer.toDict(),
         version=version,
         model=brain.student.model,
-        tokens_in=adapter.tokens_in,
-        tokens_out=adapter.tokens_out,
         ms=round((time.perf_counter() - started) * 1000, 3),
+        **adapter.spent,
     )
-    return {"readings": {faculty.name: reading.model_dump()}}
+    return {"readings": {faculty.name: reading.model_dump(exclude_defaults=True)}}
 
 
 def note_fault(state: ShadowState, error: NodeError) -> Command[Any]:
@@ -118,8 +118,14 @@ def note_response_fault(state: ShadowState, error: NodeError) -> Command[Any]:
 
 def _fault(error: NodeError, goto: str) -> Command[Any]:
     cause = error.error
-    fault = Fault(step=error.node, kind=type(cause).__name__, message=str(cause)[:2000])
-    return Command(update={"faults": [fault.model_dump()]}, goto=goto)
+    fault = Fault(
+        step=error.node,
+        kind=type(cause).__name__,
+        message=str(cause)[:2000],
+        text=cause.text if isinstance(cause, AnswerError) else None,
+        down=isinstance(cause, ModelError) and cause.down,
+    )
+    return Command(update={"faults": [fault.model_dump(exclude_defaults=True)]}, goto=goto)
 
 
 def answered(turn: Mapping[str, Any], name: str, *fields: str) -> dict[str, Any] | None:

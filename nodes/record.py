@@ -22,10 +22,16 @@ COLUMNS = {
 
 
 def record(state: ShadowState, runtime: Runtime[Context]) -> Update:
-    """Write the decision and take the turn off the inbox, in one transaction."""
+    """Write the decision and take the turn off the inbox, in one transaction.
+
+    A turn that the model server was down for stays in the inbox with BRAIN_WHEN_DOWN=wait: it has no decision yet.
+    """
     brain = brain_of(runtime.context)
     # The host's state was that of this turn: the decision keeps it, the thread must not.
-    return {"state": {}, **(_write(brain.gym, brain, state) if brain.gym else {})}
+    done: Update = {"state": {}}
+    if brain.settings.brain_when_down == "wait" and any(fault.get("down") for fault in state["faults"]):
+        return {**done, "decision_id": None, "waiting": False}
+    return {**done, **(_write(brain.gym, brain, state) if brain.gym else {})}
 
 
 async def what_waits(state: ShadowState) -> str:
