@@ -5,7 +5,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from understudy.nodes.brain import Brain
 
 # Commands import what they need when they run: `understudy --help` does not wait for DSPy.
@@ -58,6 +60,9 @@ must be there.
 
 Run it again after an interruption: what was observed is not observed twice. A bad line is skipped and told, the others
 are kept, and the exit status is 1.
+
+While the model server is down, turns wait for it; with BRAIN_WHEN_DOWN=fault they are recorded without an answer, and
+--faults reads them again when it is back.
 """
 
 
@@ -109,8 +114,8 @@ def demo(folder: Path, as_json: bool) -> None:
     """Show the whole story on the bundled conversations; your own gym is not touched."""
     from understudy.demo import BUNDLED, run_demo
 
-    with _bar("observing", [BUNDLED]) as advance, _told(folder):
-        found = asyncio.run(run_demo(folder, advance))
+    with _bar("observing", [BUNDLED]) as bar, _told(folder):
+        found = asyncio.run(run_demo(folder, bar.advance))
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -118,15 +123,18 @@ def demo(folder: Path, as_json: bool) -> None:
 
 
 @commands.command(help=REPLAY)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--faults", is_flag=True, help="Read again the turns that lack an answer, and those that still wait.")
 @JSON
-def replay(files: tuple[Path, ...], as_json: bool) -> int:
+def replay(files: tuple[Path, ...], faults: bool, as_json: bool) -> int:
     """Observe recorded conversations."""
     from understudy.replay import replay as observe
 
+    if not files and not faults:
+        raise click.UsageError("give FILE..., --faults, or both")
     brain = _brain()
-    with _bar("observing", files) as advance:
-        report = asyncio.run(observe(list(files), brain, advance))
+    with _bar("observing", None if faults else files) as bar:
+        report = asyncio.run(observe(list(files), brain, bar.advance, bar.wait, faults=faults))
     if brain.gym is None:
         raise AssertionError("replay runs with a gym only")
     found = report.to_json(brain.gym)
@@ -150,7 +158,7 @@ def status(as_json: bool) -> None:
 @JSON
 def doctor(as_json: bool) -> int:
     """Check that everything is there; the exit status is 1 when something needed is missing."""
-    from understudy.status import doctor as look
+    from understudy.doctor import doctor as look
 
     checks = look()
     if as_json:
@@ -159,6 +167,24 @@ def doctor(as_json: bool) -> int:
         for check in checks:
             click.echo(_printable(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']}: {check['detail']}"))
     return 0 if all(check["ok"] for check in checks) else 1
+
+
+@commands.command()
+@JSON
+def models(as_json: bool) -> None:
+    """List what the model server has, and which roles play it."""
+    from understudy.lm.stock import models as look
+    from understudy.settings import Settings
+
+    found = look(Settings())
+    if as_json:
+        click.echo(json.dumps({"models": found}))
+        return
+    for one in found:
+        about = [f"{one[key]}{unit}" for key, unit in (("parameters", ""), ("size_gb", " GB")) if one.get(key)]
+        roles = ", ".join(one["roles"])
+        loaded = "loaded" if one.get("loaded") else ""
+        click.echo(_printable("  ".join(filter(None, [f"{one['name']:<30}", *about, loaded, roles]))))
 
 
 @commands.command()
@@ -343,8 +369,14 @@ def _tell(found: dict[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, found))
     for key, value in found.items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        click.echo(_printable(f"{key.replace('_', ' '):<{width}}  {shown}"))
+        click.echo(_printable(f"{key.replace('_', ' '):<{width}}  {_shown(value)}"))
+
+
+def _shown(value: Any) -> Any:
+    """Write a table in one line, tables in it in brackets."""
+    if not isinstance(value, dict):
+        return value
+    return ", ".join(f"{k} ({_shown(v)})" if isinstance(v, dict) else f"{k} {v}" for k, v in value.items())
 
 
 def _count_lines(paths: Iterable[Path]) -> int | None:
@@ -373,21 +405,41 @@ def _told(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(what: str, paths: Iterable[Path]) -> Iterator[Callable[[int], None]]:
-    """Show progress on stderr when that is a terminal; yield what is called with the turns of each conversation."""
+def _bar(what: str, paths: Iterable[Path] | None) -> "Iterator[_Bar]":
+    """Show progress on stderr when that is a terminal; paths of None hold nobody knows how many conversations."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("conversations,"),
                TextColumn("{task.fields[turns]} turns"), TimeRemainingColumn())  # fmt: skip
+    total = _count_lines(paths) if paths is not None and console.is_terminal else None
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=_count_lines(paths) if console.is_terminal else None, turns=0)
+        yield _Bar(progress, what, total)
 
-        def advance(turns: int) -> None:
-            progress.update(task, advance=1, turns=progress.tasks[0].fields["turns"] + turns)
 
-        yield advance
+class _Bar:
+    """A progress bar for conversations; what it says beside stands above it."""
+
+    def __init__(self, progress: "Progress", what: str, total: int | None) -> None:
+        self._progress, self._what = progress, what
+        self._task = progress.add_task(what, total=total, turns=0)
+        self._turns = 0
+        self._waits_for = ""
+
+    def advance(self, turns: int) -> None:
+        """Count a conversation and its turns."""
+        self._turns += turns
+        self._waits_for = ""
+        self._progress.update(self._task, advance=1, turns=self._turns, description=self._what)
+
+    def wait(self, why: str) -> None:
+        """Say once what is waited for."""
+        if not self._waits_for:
+            self._waits_for = why
+            self._progress.update(self._task, description="waiting")
+            text = f"understudy: waiting for the model server: {why}; Ctrl-C stops, and nothing is lost"
+            self._progress.console.print(_printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_demo(found: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from understudy.checkpoints.gym import Gym, GymError
 from understudy.checkpoints.saver import OneCheckpointGraph, open_checkpointer
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.intake import UnderstudyError, clean_text
+from understudy.lm.server import PROBE_SECONDS
 from understudy.nodes.brain import Brain, WithBrain
 from understudy.profile import Profile
 from understudy.recording import Lines, Recording
@@ -54,12 +55,19 @@ class Report:
 
 
 async def replay(
-    paths: list[Path], brain: Brain, on_conversation: Callable[[int], None] = lambda turns: None
+    paths: list[Path],
+    brain: Brain,
+    on_conversation: Callable[[int], None] = lambda turns: None,
+    on_wait: Callable[[str], None] = lambda why: None,
+    *,
+    faults: bool = False,
 ) -> Report:
     """Observe every conversation of the files; what an earlier run has observed is not observed again.
 
     Conversations run side by side (`brain.parallel`), the turns of one in order. A bad line is skipped and told in
-    `report.lines.errors`. `on_conversation` is called with the number of turns when one is done.
+    `report.lines.errors`. `on_conversation` is called with the number of turns when one is done, `on_wait` with the
+    reason whenever a turn waits for the model server. With `faults` the turns that lack an answer, and those that still
+    wait, are read as well.
 
     Raises:
         ReplayError: the brain or its gym is switched off.
@@ -75,31 +83,72 @@ async def replay(
     started = time.perf_counter()
     gym.requeue_unsaved()
     with _explained(gym):
-        await _observe_all(brain, gym, report, on_conversation)
+        async with open_checkpointer(gym.path) as saver:
+            observer = _Observer(create_shadow_workflow(checkpointer=saver), brain, gym, report, on_wait)
+            await observer.observe_all(_recorded(gym, report), on_conversation)
+            if faults:
+                await observer.observe_all(_lacking(gym, report), on_conversation)
     report.seconds = time.perf_counter() - started
     return report
 
 
-async def _observe_all(brain: Brain, gym: Gym, report: Report, on_conversation: Callable[[int], None]) -> None:
-    async with open_checkpointer(gym.path) as saver:
-        graph = create_shadow_workflow(checkpointer=saver)
-        places = asyncio.Semaphore(brain.parallel)
+async def _recorded(gym: Gym, report: Report) -> AsyncIterator[tuple[str, int]]:
+    """Yield what the files hold: conversation and number of turns."""
+    for where, recording in report.lines:
+        if await asyncio.to_thread(_log, gym, where, recording, report):
+            yield recording.conversation_id, recording.turns
 
-        async def observe(recording: Recording) -> None:
+
+async def _lacking(gym: Gym, report: Report) -> AsyncIterator[tuple[str, int]]:
+    """Yield the conversations with turns that lack an answer or wait: conversation and number of such turns."""
+    await asyncio.to_thread(gym.requeue_faults)
+    for conversation_id in await asyncio.to_thread(gym.inbox):
+        turns = len(await asyncio.to_thread(gym.turns_waiting, conversation_id))
+        report.conversations.add(conversation_id)
+        report.turns += turns
+        yield conversation_id, turns
+
+
+@dataclass
+class _Observer:
+    """What reads the turns that wait in the log."""
+
+    graph: OneCheckpointGraph
+    brain: Brain
+    gym: Gym
+    report: Report
+    on_wait: Callable[[str], None]
+
+    async def observe_all(self, jobs: AsyncIterator[tuple[str, int]], on_conversation: Callable[[int], None]) -> None:
+        """Observe conversations side by side."""
+        places = asyncio.Semaphore(self.brain.parallel)
+
+        async def observe(conversation_id: str, turns: int) -> None:
             try:
-                await _observe(graph, brain, gym, recording.conversation_id, report.turn_ms)
-                on_conversation(recording.turns)
+                await self.observe(conversation_id)
+                on_conversation(turns)
             finally:
                 places.release()
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                for where, recording in report.lines:
-                    if await asyncio.to_thread(_log, gym, where, recording, report):
-                        await places.acquire()
-                        tasks.create_task(observe(recording))
+                async for conversation_id, turns in jobs:
+                    await places.acquire()
+                    tasks.create_task(observe(conversation_id, turns))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
+
+    async def observe(self, conversation_id: str) -> None:
+        """Run the waiting turns of a conversation one by one; a turn that the model server is down for waits here."""
+        for upto in await asyncio.to_thread(self.gym.turns_waiting, conversation_id):
+            while True:
+                started = time.perf_counter()
+                answer = await _run(self.graph, self.brain, conversation_id, upto=upto)
+                if answer["turn"] is None or answer["decision_id"] is not None:
+                    break
+                self.on_wait(next(fault["message"] for fault in answer["faults"] if fault.get("down")))
+                await asyncio.sleep(PROBE_SECONDS)
+            self.report.turn_ms.append((time.perf_counter() - started) * 1000)
 
 
 async def tell(brain: Brain, conversation_id: str, **news: Any) -> dict[str, Any]:
@@ -179,15 +228,6 @@ def _explained(gym: Gym) -> Iterator[None]:
             f"gym {gym.path}: {error}; what was written before is kept: see that there is room and that no other"
             " program holds it, and run it again"
         ) from error
-
-
-async def _observe(
-    graph: OneCheckpointGraph, brain: Brain, gym: Gym, conversation_id: str, turn_ms: list[float]
-) -> None:
-    for upto in await asyncio.to_thread(gym.turns_waiting, conversation_id):
-        started = time.perf_counter()
-        await _run(graph, brain, conversation_id, upto=upto)
-        turn_ms.append((time.perf_counter() - started) * 1000)
 
 
 async def _run(graph: OneCheckpointGraph, brain: Brain, conversation_id: str, **input: Any) -> dict[str, Any]:

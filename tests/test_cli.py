@@ -18,7 +18,7 @@ from understudy import cli, demo
 from understudy.benchmarks.prove import rows, run_cli, write
 from understudy.checkpoints.gym import Gym
 
-COMMANDS = ("demo", "doctor", "export", "label", "outcome", "replay", "status")
+COMMANDS = ("demo", "doctor", "export", "label", "models", "outcome", "replay", "status")
 MODULES = ["conflict", "goals", "intent", "quality", "response"]
 
 
