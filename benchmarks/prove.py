@@ -1,4 +1,4 @@
-"""Try what the understudy promises, at length: `make prove`; under 30 minutes.
+"""Try what the understudy promises, at length: `make prove`; under 40 minutes.
 
 python benchmarks/prove.py [../shared/data] [--only NAME ...] [--kills 20]
 
@@ -23,11 +23,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 from understudy import cli
+from understudy.benchmarks import prove_ollama
 from understudy.benchmarks.bad_input import cases
+from understudy.benchmarks.prove_ollama import Line
 from understudy.nodes.brain import Brain
 from understudy.replay import Report, replay
 from understudy.settings import Settings, current_settings
@@ -36,14 +38,6 @@ DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 COMMAND = [sys.executable, "-c", "from understudy.cli import main; main()"]
 LEAST_TURNS_A_SECOND = 60
 Recorded = dict[str, Any]
-
-
-class Line(NamedTuple):
-    """One line of the table."""
-
-    trial: str
-    ok: bool
-    found: str
 
 
 # What tests and trials share
@@ -69,6 +63,7 @@ def rows(path: Path) -> dict[str, list[dict[str, Any]]]:
             "events": events,
             "evidence": _table(gym, "evidence", order, "id", "at"),
             "evidence_sets": _table(gym, "evidence_sets", "fields"),
+            "answer_counts": _table(gym, "answer_counts", "module, version, kind"),
         }
     finally:
         gym.close()
@@ -296,8 +291,9 @@ TRIALS: dict[str, Callable[[Path, Path, argparse.Namespace], Iterator[Line]]] = 
     "bad-input": bad_input,
     "long": long_conversation,
     "rules": rules,
+    **prove_ollama.TRIALS,
 }
-NEED_STAR = ("kills", "look-ahead", "rules")
+NEED_STAR = ("kills", "look-ahead", "rules", "http", "faults")
 
 
 def read(path: Path) -> list[Recorded]:

@@ -22,6 +22,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 
+from understudy.benchmarks import prompt_cache
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.demo import BUNDLED
 from understudy.graph.shadow import build, create_shadow_workflow
@@ -45,6 +46,7 @@ def main() -> None:
     asyncio.run(growth(said, turns))
     import_time()
     status_time()
+    prompt_cache.table(BUNDLED, prompt_cache.MEASURED_TURNS)
 
 
 async def time_of_a_turn(said: list[Turn], turns: int) -> None:
@@ -159,7 +161,8 @@ def status_time(decisions: int = 1_000_000) -> None:
                 f"{numbers} INSERT INTO brain_decisions (decision_id, conversation_id, turn, message_id, profile, "
                 "created_at, user_message, history_upto, readings, faults, versions, models, tokens_in, tokens_out, "
                 "latency_ms, engine, brain_mode) SELECT 'd' || i, 'c' || (i / 10), i % 10, 'm' || (i % 10), 'default', "
-                "'2026', 'hello', 0, printf('%.1000c', 'x'), '[]', '{}', '{}', 1, 1, 9.0, 'embedded', 'shadow' FROM n"
+                "'2026', 'hello', 0, json_object('intent', json_object('version', 'v0.0', 'x', printf('%.1000c', 'x')))"
+                ", '[]', '{}', '{}', 1, 1, 9.0, 'embedded', 'shadow' FROM n"
             )
             db.execute(
                 f"{numbers} INSERT INTO evidence (event_id, conversation_id, turn, field, value, source, at) "
