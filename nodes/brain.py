@@ -1,15 +1,15 @@
 """What the nodes of one process work with: settings, gym, model, programs; each is opened once."""
 
-import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
 from understudy.checkpoints.gym import Gym
-from understudy.checkpoints.versioning import BASELINE, ModuleVersioning, VersionError
+from understudy.checkpoints.versioning import BASELINE, LATEST, ModuleVersioning, VersionError
 from understudy.lm.roles import get_student_lm
 from understudy.profile import Profile, load_profile, registered_profile
 from understudy.settings import Settings, current_settings
@@ -18,8 +18,8 @@ from understudy.state import Context
 if TYPE_CHECKING:
     from understudy.nodes.faculty import Faculty
 
-
-log = logging.getLogger("understudy")
+MOST_PROGRAMS = 500
+"""Programs that are kept in memory."""
 
 
 class Brain:
@@ -32,8 +32,8 @@ class Brain:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.student = get_student_lm(settings)
-        self.versioning = ModuleVersioning(settings.optimized_modules_dir)
-        self._programs: dict[tuple[str, str, str], dspy.Module | VersionError] = {}
+        self._versioning: dict[str, ModuleVersioning] = {}
+        self._programs: dict[tuple[str, str, str], tuple[Any, dspy.Module | VersionError]] = {}
         self._opening = Lock()
 
     @cached_property
@@ -66,46 +66,56 @@ class Brain:
         own = self.settings.brain_profile
         return registered_profile(name, own) if name else load_profile(own)
 
+    def versioning(self, profile: str) -> ModuleVersioning:
+        """Return the saved programs of a profile."""
+        if profile not in self._versioning:
+            self._versioning[profile] = ModuleVersioning(self.settings.optimized_modules_dir, profile)
+        return self._versioning[profile]
+
     def version(self, faculty: "Faculty", profile: str, context: Context) -> str:
         """Return the version of a module that a run starting now uses, and load it.
 
         The one that the run asks for, else the latest. When that cannot be loaded, the newest that can, with a warning.
         """
-        if chosen := context.versions.get(faculty.name):
+        chosen = context.versions.get(faculty.name) or LATEST
+        if chosen == LATEST and not (context.use_optimized and self.settings.use_optimized_modules):
+            chosen = BASELINE
+        if chosen == LATEST:
+            return self.versioning(profile).usable(faculty.name, lambda it: self._load(faculty, profile, it))[0]
+        with suppress(VersionError):
             self._load(faculty, profile, chosen)
-            return chosen
-        if not (context.use_optimized and self.settings.use_optimized_modules):
-            self._load(faculty, profile, BASELINE)
-            return BASELINE
-        latest = self.versioning.latest(profile, faculty.name)
-        if self._load(faculty, profile, latest):
-            return latest
-        older = reversed(self.versioning.list_versions(profile, faculty.name))
-        version = next(version for version in older if version != latest and self._load(faculty, profile, version))
-        log.warning("%s %s cannot be loaded (%s); %s is used", faculty.name, latest, profile, version)
-        return version
+        return chosen
 
     def program(self, faculty: "Faculty", profile: str, version: str) -> dspy.Module:
-        """Return a module in a version that has been loaded.
+        """Return a module in a version that has been loaded; a run that another process began loads it here.
 
         Raises:
-            VersionError: it could not be.
+            VersionError: it cannot be loaded.
         """
-        program = self._programs[faculty.name, profile, version]
-        if isinstance(program, VersionError):
-            raise program
-        return program
+        if (known := self._programs.get((faculty.name, profile, version))) is None:
+            return self._load(faculty, profile, version)
+        if isinstance(known[1], VersionError):
+            raise known[1].with_traceback(None)  # else it would grow by its traceback at every turn
+        return known[1]
 
-    def _load(self, faculty: "Faculty", profile: str, version: str) -> bool:
-        """Load a module once, and say whether it can be used."""
-        key = (faculty.name, profile, version)
-        if key not in self._programs:
+    def _load(self, faculty: "Faculty", profile: str, version: str) -> dspy.Module:
+        """Load a module once, and again when its file has changed since, as a damaged one that was repaired has."""
+        versioning, key = self.versioning(profile), (faculty.name, profile, version)
+        stamp = versioning.stamp(faculty.name, version)
+        if (known := self._programs.get(key)) is None or known[0] != stamp:
             baseline = faculty.program(self.profile(profile))
             try:
-                self._programs[key] = self.versioning.load_into(baseline, profile, faculty.name, version)
+                self._remember(key, (stamp, versioning.load_into(baseline, faculty.name, version)))
             except VersionError as error:
-                self._programs[key] = error
-        return not isinstance(self._programs[key], VersionError)
+                self._remember(key, (stamp, error))
+        return self.program(faculty, profile, version)
+
+    def _remember(self, key: tuple[str, str, str], loaded: tuple[Any, dspy.Module | VersionError]) -> None:
+        """Keep what has been loaded. The oldest goes: a run can ask for any number of versions that do not exist."""
+        with self._opening:
+            self._programs[key] = loaded
+            if len(self._programs) > MOST_PROGRAMS:
+                self._programs.pop(next(iter(self._programs)))
 
 
 @dataclass(frozen=True)
