@@ -6,7 +6,8 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +22,9 @@ from understudy.state import SOURCES, BrainDecision, Event, Line, Outcome
 
 BUSY_SECONDS = 10
 """How long a statement waits for another process's write."""
+
+FULL_BAND = 32
+"""Conversations that share a piece of a sketch, from which on no more are noted for it."""
 
 _JSON = ("state_snapshot", "readings", "faults", "versions", "models")
 _LATER = ("response_sent", "action_taken", "user_response", "workflow_outcome", "user_satisfaction")
@@ -218,6 +222,11 @@ class Gym:
                     (now(), conversation_id, events[0].seq, events[-1].seq),
                 )
 
+    def learn(self, conversation_id: str, labels: Sequence[Event], profile: str) -> None:
+        """Write labels to the log and draw their evidence: all of them, or none."""
+        with self._writing():
+            self.record(None, conversation_id, self.append(conversation_id, labels, profile))
+
     def _fill(self, conversation_id: str, turn: int) -> None:
         """Fill in what followed the turn, from the log."""
         self._connection.execute(
@@ -254,8 +263,9 @@ class Gym:
             if event.action:
                 self._believe(conversation_id, event.turn, "next_step", event.action, "hindsight", event)
         elif event.kind == "label":
+            source = "teacher" if event.payload.get("source") == "teacher" else "human"
             for field, value in event.payload["fields"].items():
-                self._believe(conversation_id, event.payload["turn"], field, value, "human", event)
+                self._believe(conversation_id, event.payload["turn"], field, value, source, event)
 
     def _believe(self, conversation_id: str, turn: int, field: str, value: Any, source: str, event: Event) -> None:
         self._connection.execute(
@@ -333,6 +343,46 @@ class Gym:
             ),
         }
 
+    # Optimisations
+
+    def save_run(self, report: Mapping[str, Any]) -> None:
+        """Write what is known of an optimisation: its columns, and all of it as JSON."""
+        columns = ("run_id", "profile", "started_at", "ended_at", "status", "decisions_processed")
+        with self._writing():
+            self._connection.execute(
+                f"INSERT OR REPLACE INTO optimization_runs ({', '.join(columns)}, report) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*(report.get(name) for name in columns), _dump(report)),
+            )
+
+    def run(self, run_id: str | None = None) -> dict[str, Any] | None:
+        """Return what is known of an optimisation, of the newest one for None."""
+        row = self._one(
+            "SELECT report FROM optimization_runs WHERE run_id = coalesce(?, (SELECT run_id FROM optimization_runs"
+            " WHERE ended_at IS NOT NULL ORDER BY started_at DESC LIMIT 1))",
+            run_id,
+        )
+        return dict(json.loads(row["report"])) if row else None
+
+    def unfinished_run(self, profile: str) -> str | None:
+        """Return the newest optimisation of a profile if it has not ended."""
+        row = self._one(
+            "SELECT run_id, ended_at FROM optimization_runs WHERE profile = ? ORDER BY started_at DESC LIMIT 1", profile
+        )
+        return row["run_id"] if row and row["ended_at"] is None else None
+
+    def times_gated(self, profile: str, module: str, but: str) -> int:
+        """Count how often a module was judged by a profile's sealed conversations, in other runs than one."""
+        return self._count(
+            "SELECT count(*) FROM optimization_runs WHERE profile = ? AND run_id <> ?"
+            " AND json_extract(report, '$.module_results.' || ? || '.level') IS NOT NULL",
+            profile, but, module,
+        )  # fmt: skip
+
+    def last_optimization(self) -> str | None:
+        """Return when the newest optimisation that has ended began."""
+        row = self._one("SELECT max(started_at) FROM optimization_runs WHERE ended_at IS NOT NULL")
+        return row[0] if row else None
+
     def count_since(self, moment: str | None) -> int:
         """Count the decisions written after a moment (UTC ISO 8601); all of them for None."""
         return self._count("SELECT count(*) FROM brain_decisions WHERE created_at > ?", moment or "")
@@ -343,12 +393,183 @@ class Gym:
         rows = self._all("SELECT fields, turns FROM evidence_sets")
         return sum(row["turns"] for row in rows if wanted & set(row["fields"].split(",")))
 
+    # What a dataset is made of
+
+    def newest_ids(self) -> dict[str, int]:
+        """Return the newest row of decisions, evidence and events: what comes later has a higher one."""
+        tables = {"decisions": "brain_decisions", "evidence": "evidence", "events": "events"}
+        return {name: self._count(f"SELECT coalesce(max(rowid), 0) FROM {table}") for name, table in tables.items()}
+
+    def newest_decisions(self, profile: str, upto: int, limit: int) -> list[int]:
+        """Return the rows of a profile's newest decisions, newest first, none above `upto`."""
+        rows = self._all(
+            "SELECT rowid FROM brain_decisions WHERE profile = ? AND rowid <= ? ORDER BY rowid DESC LIMIT ?",
+            profile, upto, limit,
+        )  # fmt: skip
+        return [row["rowid"] for row in rows]
+
+    def labelled_decisions(self, profile: str, fields: Sequence[str], below: int, upto: int, limit: int) -> list[int]:
+        """Return the rows below one of a profile's decisions that people labelled last, in one of the fields.
+
+        `upto` is the newest evidence that is looked at, `limit` how many labels of each field.
+        """
+        found: set[int] = set()
+        for field in fields:
+            rows = self._all(
+                "SELECT d.rowid FROM (SELECT conversation_id, turn FROM evidence WHERE source = 'human' AND field = ?"
+                "  AND id <= ? ORDER BY id DESC LIMIT ?) e CROSS JOIN brain_decisions d"
+                " ON d.conversation_id = e.conversation_id AND d.turn = e.turn WHERE d.profile = ? AND d.rowid < ?",
+                field, upto, limit, profile, below,
+            )  # fmt: skip
+            found.update(row["rowid"] for row in rows)
+        return sorted(found, reverse=True)[:limit]
+
+    def count_other_profiles(self, profile: str, upto: int, newest: int) -> int:
+        """Count the decisions of other profiles among the newest of all."""
+        return self._count(
+            "SELECT count(*) FROM (SELECT profile FROM brain_decisions WHERE rowid <= ? ORDER BY rowid DESC LIMIT ?)"
+            " WHERE profile <> ?",
+            upto, newest, profile,
+        )  # fmt: skip
+
+    def decisions_at(self, rows: Sequence[int]) -> dict[int, BrainDecision]:
+        """Return some decisions by their row, oldest first."""
+        found = self._all(
+            "SELECT rowid, * FROM brain_decisions WHERE rowid IN (SELECT value FROM json_each(?)) ORDER BY rowid",
+            json.dumps(rows),
+        )
+        return {row["rowid"]: _decision(row) for row in found}
+
+    def endings(self, conversation_ids: Sequence[str], decisions: int, events: int) -> dict[str, dict[str, Any]]:
+        """Return how far conversations have come, seen up to a decision's and an event's row.
+
+        Returns:
+            By conversation: `turns`, `last` moment (UTC ISO 8601), whether it `ended` with an outcome, and the
+            `workflow_outcome` if it is known.
+        """
+        told = "FROM events WHERE conversation_id = c.value AND kind = 'outcome' AND id <= ?3"
+        upto = "FROM brain_decisions WHERE conversation_id = c.value AND rowid <= ?2 ORDER BY turn DESC LIMIT 1"
+        rows = self._all(
+            "SELECT c.value AS conversation_id,"
+            f" (SELECT turn + 1 {upto}) AS turns,"
+            f" max((SELECT created_at {upto}), coalesce((SELECT at FROM events WHERE conversation_id = c.value"
+            "  AND id <= ?3 ORDER BY seq DESC LIMIT 1), '')) AS last,"
+            f" EXISTS (SELECT 1 {told}) AS ended,"
+            f" (SELECT json_extract(payload, '$.workflow_outcome') AS how {told} AND how IS NOT NULL"
+            "  ORDER BY id DESC LIMIT 1) AS workflow_outcome"
+            " FROM json_each(?1) c",
+            json.dumps(conversation_ids), decisions, events,
+        )  # fmt: skip
+        return {row["conversation_id"]: dict(row) for row in rows}
+
+    def evidence_of(self, spans: Sequence[tuple[str, int, int]], upto: int) -> Iterator[dict[str, Any]]:
+        """Yield the evidence of spans of turns (conversation, first, last), oldest first, none above the row `upto`."""
+        rows = self._all(
+            "SELECT e.conversation_id, e.turn, e.field, e.value, e.source FROM json_each(?) s CROSS JOIN evidence e"
+            " ON e.conversation_id = json_extract(s.value, '$[0]')"
+            " AND e.turn BETWEEN json_extract(s.value, '$[1]') AND json_extract(s.value, '$[2]')"
+            " WHERE e.id <= ? ORDER BY e.id",
+            json.dumps(spans), upto,
+        )  # fmt: skip
+        return ({**dict(row), "value": json.loads(row["value"])} for row in rows)
+
+    def histories(self, conversation_id: str, befores: Sequence[int], limit: int) -> dict[int, list[Line]]:
+        """Return what `history` does for several turns of a conversation, reading it once."""
+        block = max(1, limit // 5)
+        rows = self._all(
+            "WITH newest AS (SELECT seq FROM events WHERE conversation_id = ?1 AND seq < ?2 AND role IS NOT NULL"
+            "  ORDER BY seq DESC LIMIT 1 OFFSET ?4 - 1)"
+            " SELECT seq, role, text, action FROM events WHERE conversation_id = ?1 AND seq < ?3 AND role IS NOT NULL"
+            "  AND seq >= coalesce((SELECT seq / ?5 * ?5 FROM newest), 0)"
+            " UNION SELECT * FROM (SELECT seq, role, text, action FROM events"
+            "  WHERE conversation_id = ?1 AND seq < ?3 AND role IS NOT NULL ORDER BY seq LIMIT 1)"
+            " ORDER BY seq",
+            conversation_id, min(befores), max(befores), limit, block,
+        )  # fmt: skip
+        seqs, lines = [row["seq"] for row in rows], [_line(row) for row in rows]
+        found: dict[int, list[Line]] = {}
+        for before in befores:
+            end = bisect_left(seqs, before)
+            start = bisect_left(seqs, seqs[end - limit] // block * block) if end >= limit else 0
+            found[before] = lines[: min(1, start)] + lines[start:end]
+        return found
+
+    def first_messages(self, conversation_id: str, upto: int, limit: int) -> list[Line]:
+        """Return the first messages of a conversation, none above the event's row `upto`."""
+        rows = self._all(
+            "SELECT role, text, NULL AS action FROM events WHERE conversation_id = ? AND id <= ? AND role IS NOT NULL"
+            " ORDER BY seq LIMIT ?",
+            conversation_id, upto, limit,
+        )  # fmt: skip
+        return [_line(row) for row in rows]
+
+    def sides(self, conversation_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Return cluster and side of those conversations that have been given one."""
+        rows = self._all(
+            "SELECT conversation_id, cluster, side FROM conversation_sides"
+            " WHERE conversation_id IN (SELECT value FROM json_each(?))",
+            json.dumps(conversation_ids),
+        )
+        return {row["conversation_id"]: (row["cluster"], row["side"]) for row in rows}
+
+    def place(
+        self,
+        conversation_id: str,
+        sketch: bytes,
+        bands: Sequence[int],
+        choose: Callable[[Sequence[tuple[bytes, str, str]]], tuple[str, str]],
+    ) -> None:
+        """Give a conversation its cluster and side for ever; nothing happens when it has them.
+
+        `choose` is shown sketch, cluster and side of those that share a band, the first seen first. A band that
+        FULL_BAND conversations have takes no more, so that what everybody says costs no more each time.
+        """
+        with self._writing():
+            if self._one("SELECT 1 FROM conversation_sides WHERE conversation_id = ?", conversation_id):
+                return
+            rows = self._all(
+                "SELECT sketch, cluster, side FROM conversation_sides WHERE id IN (SELECT side_id FROM"
+                " conversation_bands WHERE band IN (SELECT value FROM json_each(?))) ORDER BY id",
+                json.dumps(bands),
+            )
+            cluster, side = choose([(row["sketch"], row["cluster"], row["side"]) for row in rows])
+            row = self._connection.execute(
+                "INSERT INTO conversation_sides (conversation_id, cluster, side, sketch, at) VALUES (?, ?, ?, ?, ?)",
+                (conversation_id, cluster, side, sketch, now()),
+            ).lastrowid
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO conversation_bands SELECT ?1, ?2 WHERE (SELECT count(*) FROM"
+                " (SELECT 1 FROM conversation_bands WHERE band = ?1 LIMIT ?3)) < ?3",
+                [(band, row, FULL_BAND) for band in bands],
+            )
+
     def answers(self) -> dict[str, dict[str, dict[str, int]]]:
         """Return by module, version and kind in how many turns an answer came, was repaired, or failed."""
         found: dict[str, dict[str, dict[str, int]]] = {}
         for row in self._all("SELECT module, version, kind, turns FROM answer_counts WHERE turns > 0"):
             found.setdefault(row["module"], {}).setdefault(row["version"], {})[row["kind"]] = row["turns"]
         return found
+
+    def unlabelled(self, author: str, silent_since: str, limit: int) -> list[tuple[str, list[int]]]:
+        """Return closed conversations and their turns that neither a person nor this teacher has labelled.
+
+        The newest come first, and after all others those that the teacher has labelled in part.
+        """
+        rows = self._all(
+            "WITH labelled AS MATERIALIZED (SELECT conversation_id, json_extract(payload, '$.turn') AS turn FROM events"
+            "  WHERE kind = 'label' AND json_extract(payload, '$.source') = 'teacher'"
+            "  AND json_extract(payload, '$.author') = ?1)"
+            " SELECT e.conversation_id, json_group_array(e.turn) AS turns FROM events e LEFT JOIN labelled l"
+            "  ON l.conversation_id = e.conversation_id AND l.turn = e.turn"
+            " WHERE e.kind = 'customer_message' AND l.turn IS NULL AND NOT EXISTS (SELECT 1 FROM evidence v"
+            "  WHERE v.conversation_id = e.conversation_id AND v.turn = e.turn AND v.source = 'human')"
+            " GROUP BY e.conversation_id HAVING e.conversation_id IN (SELECT conversation_id FROM events"
+            "  GROUP BY conversation_id HAVING max(kind = 'outcome') OR count(*) = count(processed_at)"
+            "  AND max(CASE WHEN role IS NOT NULL THEN coalesce(at, processed_at) END) <= ?2)"
+            " ORDER BY e.conversation_id IN (SELECT conversation_id FROM labelled), max(e.id) DESC LIMIT ?3",
+            author, silent_since, limit,
+        )  # fmt: skip
+        return [(row["conversation_id"], sorted(json.loads(row["turns"]))) for row in rows]
 
     def tally(self, conversation_ids: Sequence[str]) -> dict[str, int]:
         """Count what the gym holds of some conversations."""
@@ -385,8 +606,11 @@ class Gym:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Hold the file for one transaction."""
+        """Hold the file for one transaction; inside another one this is a part of it."""
         with self._lock, self._explained():
+            if self._connection.in_transaction:
+                yield
+                return
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield

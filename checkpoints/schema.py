@@ -139,7 +139,7 @@ def m004_answers(db: Database) -> None:
         CREATE TABLE answer_counts (             -- kept by the triggers below, so that counting costs nothing
             module TEXT NOT NULL,
             version TEXT NOT NULL,               -- of the module
-            kind TEXT NOT NULL,                  -- answered; what an answer needed (rule, again:error); the kind of a fault
+            kind TEXT NOT NULL,                  -- answered; what an answer needed; the kind of a fault
             turns INTEGER NOT NULL,
             PRIMARY KEY (module, version, kind)
         ) WITHOUT ROWID
@@ -188,6 +188,54 @@ def _count_sets(name: str, event: str, row: str, without: str, including: str) -
         f"CREATE TRIGGER evidence_{name} AFTER {event} ON evidence WHEN NOT EXISTS (SELECT 1 FROM evidence"
         f" WHERE {turn} AND field = {row}.field AND id <> {row}.id)"
         f" BEGIN {move(rest, without)} {move(f'{rest} UNION SELECT {row}.field', including)} END"
+    )
+
+
+@migrations()
+def m005_sides(db: Database) -> None:
+    """Make the tables of the sides on which conversations stand for ever, and what finds a dataset's rows fast."""
+    _run(
+        db,
+        """
+        CREATE TABLE conversation_sides (
+            id INTEGER PRIMARY KEY,                -- order in which they were first seen closed
+            conversation_id TEXT NOT NULL UNIQUE,  -- as the host calls it
+            cluster TEXT NOT NULL,                 -- near-copies have the same: a hash of the first one's sketch
+            side TEXT NOT NULL,                    -- train, validation or sealed, for ever
+            sketch BLOB NOT NULL,                  -- MinHash of its messages; no text can be read from it
+            at TEXT NOT NULL                       -- when it was put there, UTC ISO 8601
+        )
+        """,
+        """
+        CREATE TABLE conversation_bands (
+            band INTEGER NOT NULL,                 -- hash of a piece of a sketch; near-copies share some
+            side_id INTEGER NOT NULL,              -- the row of conversation_sides that has it
+            PRIMARY KEY (band, side_id)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX brain_decisions_profile ON brain_decisions (profile)",
+        "CREATE INDEX events_outcome ON events (conversation_id) WHERE kind = 'outcome'",
+        "CREATE INDEX evidence_human ON evidence (field, id) WHERE source = 'human'",
+    )
+
+
+@migrations()
+def m006_optimization_runs(db: Database) -> None:
+    """Make the table of optimisations."""
+    _run(
+        db,
+        """
+        CREATE TABLE optimization_runs (
+            run_id TEXT PRIMARY KEY,             -- LangGraph's thread has the same
+            profile TEXT NOT NULL,               -- whose decisions it learnt from
+            started_at TEXT NOT NULL,            -- UTC ISO 8601
+            ended_at TEXT,                       -- NULL while it runs, or was killed
+            status TEXT NOT NULL,                -- running, success, skipped, error
+            decisions_processed INTEGER NOT NULL,
+            report TEXT NOT NULL                 -- JSON: what became of every module, and why
+        )
+        """,
+        "CREATE INDEX optimization_runs_profile ON optimization_runs (profile, started_at)",
     )
 
 

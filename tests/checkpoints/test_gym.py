@@ -173,18 +173,40 @@ def test_a_full_disk_keeps_what_was_written(gym: Gym) -> None:
     assert [e.text for e in gym.pending("c")] == ["a"]
 
 
+@given(
+    st.lists(st.sampled_from("cal"), min_size=30, max_size=40),
+    st.lists(st.integers(0, 45), min_size=1, max_size=5),
+    st.sampled_from([1, 2, 7, 10, 15, 40]),
+)
+def test_many_histories_are_those_of_each_turn(
+    tmp_path_factory: pytest.TempPathFactory, kinds: list[str], befores: list[int], limit: int
+) -> None:
+    gym = Gym(tmp_path_factory.mktemp("gym") / "g.db")
+    label = Event(kind="label", payload={"turn": 0, "fields": {}})
+    said = {"c": customer, "a": agent}
+    gym.append("c", [said[k](f"{k}{i}") if k in said else label for i, k in enumerate(kinds)], "default")
+    wanted = {before: gym.history("c", before, limit) for before in befores}
+    assert gym.histories("c", befores, limit) == wanted
+    gym.close()
+
+
 def test_every_column_is_documented_where_it_is_made(gym: Gym) -> None:
     db = Database(gym.path)
-    for name in ("events", "brain_decisions", "evidence"):
+    for name in ("events", "brain_decisions", "evidence", "conversation_sides", "conversation_bands"):
         lines = db.table(name).schema.splitlines()[1:-1]
-        undocumented = [line.strip() for line in lines if "--" not in line and "PRIMARY KEY" not in line]
+        undocumented = [
+            line.strip() for line in lines if "--" not in line and "PRIMARY KEY" not in line and ")" != line.strip()[0]
+        ]
         assert undocumented == []
 
 
 def test_the_schema_is_the_reviewed_one(gym: Gym) -> None:
     db = Database(gym.path)
-    columns = {table: [c.name for c in db.table(table).columns] for table in ("events", "evidence")}
+    tables = ("events", "evidence", "conversation_sides", "conversation_bands")
+    columns = {table: [c.name for c in db.table(table).columns] for table in tables}
     assert columns == {
+        "conversation_sides": "id conversation_id cluster side sketch at".split(),
+        "conversation_bands": "band side_id".split(),
         "events": (
             "id conversation_id seq kind turn message_id role text action payload profile at processed_at"
         ).split(),
