@@ -252,6 +252,30 @@ class ShadowState(ShadowInput, total=False):
     decision_id: str | None
 
 
+class OptimizationInput(TypedDict, total=False):
+    """What an optimisation may be told; empty takes everything of BRAIN_PROFILE."""
+
+    profile: Annotated[str, Field(title="Profile", description="Empty takes BRAIN_PROFILE.", examples=["star"])]
+    modules: Annotated[list[str], Field(title="Modules", description="Empty takes all.", examples=[["intent"]])]
+    newest: Annotated[int, Field(title="Newest", description="How many decisions are considered, newest first.")]
+    run_id: Annotated[str, Field(title="Run", description="Name of the run; empty gives it one.")]
+
+
+class OptimizationOutput(TypedDict, total=False):
+    """What became of every module."""
+
+    report: dict[str, Any]
+
+
+class OptimizationState(OptimizationInput, OptimizationOutput, total=False):
+    """What flows through the optimisation graph in one run; plain data only."""
+
+    marks: dict[str, Any]
+    decisions_processed: int
+    started_at: str
+    results: Annotated[dict[str, Any], merge]
+
+
 class BrainDecision(BaseModel):
     """One turn as the gym keeps it; a row of `brain_decisions`.
 

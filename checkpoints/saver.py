@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -146,6 +146,13 @@ class OneCheckpointGraph(CompiledStateGraph[Any, Any, Any, Any]):
                 except StopAsyncIteration:
                     return
             yield part
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Trace nothing in here unless BRAIN_TRACING says so, whatever the host exports."""
+    with tracing_context(enabled=None if current_settings().brain_tracing else False):
+        yield
 
 
 def save_once(graph: CompiledStateGraph[Any, Any, Any, Any]) -> OneCheckpointGraph:

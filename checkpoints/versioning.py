@@ -158,6 +158,11 @@ class ModuleVersioning:
         """Return the versions there are, oldest first; the baseline is one of them."""
         return list({BASELINE: None, **self._shelf(name).versions()})
 
+    def metadata(self, name: str, version: str) -> dict[str, Any]:
+        """Return what is known of a version as JSON values; nothing of one that has no file or a damaged one."""
+        found = self._shelf(name).versions().get(version)
+        return found.plain() if found is not None else {}
+
     def history(self, name: str) -> list[dict[str, str]]:
         """Return how `latest` has moved, oldest first: version, at (ISO 8601), why."""
         return self._shelf(name).history()

@@ -10,12 +10,20 @@ from dspy.lm15 import Request, Response, StreamAssemblyError
 
 from understudy.lm.embedded import AsyncEmbeddedStudent, EmbeddedStudent
 from understudy.lm.server import LOAD_SECONDS
+from understudy.lm.teacher import MINIBATCH, AsyncEmbeddedTeacher, EmbeddedTeacher
 from understudy.settings import Settings, SettingsError, current_settings
 
 Role = Literal["student", "teacher", "dreamer"]
 
 LONG_ANSWER_TOKENS = 3000
 """Tokens of a teacher's or dreamer's answer: an instruction of 6,000 characters, and room."""
+
+
+FEW_EXAMPLES = 8
+"""Examples that a teacher of a server is shown at a time."""
+
+EMBEDDED_TOKENS = 100_000
+"""Tokens that a prompt for the embedded teacher may have."""
 
 
 class OwnLM(dspy.LM):
@@ -63,11 +71,7 @@ def get_student_lm(settings: Settings | None = None) -> dspy.LM:
 
 
 def get_teacher_lm(settings: Settings | None = None) -> dspy.LM:
-    """Return the model that rewrites instructions.
-
-    Raises:
-        SettingsError: LM_PROVIDER=embedded, which has no teacher yet.
-    """
+    """Return the model that rewrites instructions."""
     return get_lm("teacher", settings or current_settings())
 
 
@@ -98,10 +102,20 @@ def patience(settings: Settings) -> float:
     return settings.ollama_timeout if embedded else LOAD_SECONDS + 10 * settings.ollama_timeout
 
 
+def reflection(settings: Settings) -> tuple[int, int]:
+    """Return how many examples the teacher reads at a time, and how many tokens its prompt may have.
+
+    A model of a server has a context to fit into; the embedded teacher counts words, and more tell it more.
+    """
+    if settings.lm_provider == "embedded":
+        return MINIBATCH, EMBEDDED_TOKENS
+    return FEW_EXAMPLES, settings.ollama_num_ctx - LONG_ANSWER_TOKENS
+
+
 def model_names(settings: Settings) -> dict[Role, str]:
     """Return the model of each role; the embedded engine has only the roles that it can play."""
     if settings.lm_provider == "embedded":
-        return {"student": "embedded/student"}
+        return {"student": "embedded/student", "teacher": "embedded/teacher"}
     return {
         "student": settings.ollama_model,
         "teacher": settings.ollama_teacher_model,
@@ -109,15 +123,22 @@ def model_names(settings: Settings) -> dict[Role, str]:
     }
 
 
+def talkers(settings: Settings) -> tuple[Role, ...]:
+    """Return the roles whose model answers whatever it is asked; the embedded teacher reads only its own prompts."""
+    return ("student",) if settings.lm_provider == "embedded" else tuple(model_names(settings))
+
+
 @cache
 def get_lm(role: Role, settings: Settings) -> dspy.LM:
     """Return the model of a role, the same one for the same settings."""
     if settings.lm_provider == "ollama":
         return _ollama(role, settings)
-    if role != "student":
+    if role == "dreamer":
         raise SettingsError(
-            f"LM_PROVIDER=embedded: this version's embedded engine has no {role}; set LM_PROVIDER=ollama"
+            "LM_PROVIDER=embedded: this version's embedded engine has no dreamer; set LM_PROVIDER=ollama"
         )
+    if role == "teacher":
+        return OwnLM("embedded/teacher", EmbeddedTeacher(), AsyncEmbeddedTeacher())
     return OwnLM("embedded/student", EmbeddedStudent(), AsyncEmbeddedStudent())
 
 

@@ -1,0 +1,148 @@
+"""Old and new version once each on sealed conversations: what is the difference, and how sure is it?"""
+
+import asyncio
+import math
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+import dspy
+from langgraph.runtime import Runtime
+from langgraph.types import Command, Send
+
+from understudy.lm.adapter import AnswerAdapter
+from understudy.lm.errors import ModelError
+from understudy.nodes.brain import Brain, brain_of
+from understudy.nodes.faculty import Faculty
+from understudy.nodes.job import Job, dataset_of, faculty_of, program_of, with_instruction
+from understudy.nodes.scoring import overlapping
+from understudy.state import Context
+
+ERROR_RATE = 0.05
+"""Chance of a false publish that all the tests of a gym's sealed conversations share."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One program on one example; `right` says of each main field how right it was, 0..1."""
+
+    score: float
+    right: dict[str, float]
+    failed: bool
+    tokens: int
+    ms: float
+
+
+async def evaluate_module(job: Job, runtime: Runtime[Context]) -> Command[Any]:
+    """Compare on the sealed test, and go on to `publish`."""
+    # In a thread with a loop of its own: the embedded engine computes, and must not hold up the server's.
+    evaluated = await asyncio.to_thread(_evaluate, brain_of(runtime.context), job)
+    runtime.stream_writer({"module": job["module"], "score": evaluated["score"], "before": evaluated["baseline_score"]})
+    return Command(goto=Send("publish", {**job, "evaluated": evaluated}))
+
+
+def _evaluate(brain: Brain, job: Job) -> dict[str, Any]:
+    faculty, sealed = faculty_of(job), dataset_of(brain, job).sealed
+    old = program_of(brain, job)
+    new = with_instruction(old, job["compiled"]["instruction"])
+    before, after = (asyncio.run(_try_all(brain, faculty, program, sealed)) for program in (old, new))
+    by_conversation: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for example, one, two in zip(sealed, before, after, strict=True):
+        by_conversation[example.conversation_id].append((one.score, two.score))
+    pairs = [(fmean(a for a, _ in turns), fmean(b for _, b in turns)) for turns in by_conversation.values()]
+    gated = brain.gym.times_gated(job["profile"], job["module"], job["run_id"]) if brain.gym else 0
+    level = ERROR_RATE / (job["modules"] * (gated + 1) * (gated + 2))
+    differences = [b - a for a, b in pairs]
+    return {
+        "sealed_conversations": len(pairs),
+        "baseline_score": _mean([a for a, _ in pairs]),
+        "score": _mean([b for _, b in pairs]),
+        "improvement": _mean(differences),
+        "interval": [round(lower_end(differences, level), 6), 1.0],
+        "level": level,
+        "gated_before": gated,
+        "right": {"old": _right(before), "new": _right(after)},
+        "balanced": {"old": _balanced(faculty, sealed, before), "new": _balanced(faculty, sealed, after)},
+        "faults": {"old": sum(t.failed for t in before), "new": sum(t.failed for t in after)},
+        "tokens": {"old": _mean([t.tokens for t in before]), "new": _mean([t.tokens for t in after])},
+        "latency_ms": {"old": _mean([t.ms for t in before]), "new": _mean([t.ms for t in after])},
+    }
+
+
+def lower_end(differences: Sequence[float], level: float) -> float:
+    """Return the lower end of the one-sided interval of a mean of differences in -1..1, one of each conversation.
+
+    Student's t, which assumes that the mean of 30 and more is about normal; with fewer than two, nothing is known.
+    """
+    if len(differences) < 2:
+        return -1.0
+    from scipy.stats import t  # loaded here: it takes a second, and only this needs it
+
+    spread = stdev(differences) / math.sqrt(len(differences))
+    return max(-1.0, fmean(differences) + float(t.ppf(level, len(differences) - 1)) * spread)
+
+
+async def _try_all(brain: Brain, faculty: Faculty, program: Any, examples: Sequence[dspy.Example]) -> list[Tried]:
+    places = asyncio.Semaphore(brain.parallel)
+
+    async def one(example: dspy.Example) -> Tried:
+        async with places:
+            return await _try(brain, faculty, program, example)
+
+    return list(await asyncio.gather(*map(one, examples)))
+
+
+async def _try(brain: Brain, faculty: Faculty, program: Any, example: dspy.Example) -> Tried:
+    adapter, started = AnswerAdapter(), time.perf_counter()
+    with dspy.context(lm=brain.student, adapter=adapter, disable_history=True, trace=None, callbacks=[]):
+        try:
+            answer = await program.acall(**example.inputs())
+        except ModelError as error:
+            if error.down:
+                raise
+            answer = None
+    return Tried(
+        score=0.0 if answer is None else float(faculty.metric(example, answer).score),
+        right=_agreement(faculty, example, {} if answer is None else answer.toDict()),
+        failed=answer is None,
+        tokens=adapter.spent["tokens_in"] + adapter.spent["tokens_out"],
+        ms=(time.perf_counter() - started) * 1000,
+    )
+
+
+def _agreement(faculty: Faculty, example: dspy.Example, answer: Mapping[str, Any]) -> dict[str, float]:
+    """Compare the main fields with what is true: labels by equality, lists by F1, numbers by their distance."""
+    found = {}
+    for name in faculty.main_fields:
+        truth, said = example.get(name), answer.get(name)
+        if isinstance(truth, list):
+            found[name] = overlapping(name, 1, said, truth)[2] or 0.0
+        elif isinstance(truth, int | float):
+            found[name] = max(0.0, 1 - abs(float(said) - truth)) if isinstance(said, int | float) else 0.0
+        elif truth is not None:
+            found[name] = float(said == truth)
+    return found
+
+
+def _right(tried: Sequence[Tried]) -> dict[str, float]:
+    by_field: dict[str, list[float]] = defaultdict(list)
+    for one in tried:
+        for name, share in one.right.items():
+            by_field[name].append(share)
+    return {name: _mean(shares) for name, shares in by_field.items()}
+
+
+def _balanced(faculty: Faculty, examples: Sequence[dspy.Example], tried: Sequence[Tried]) -> float:
+    """Return the mean over what is true of the main field, each value counting the same."""
+    by_truth: dict[str, list[float]] = defaultdict(list)
+    for example, one in zip(examples, tried, strict=True):
+        truth = next((example.get(name) for name in faculty.main_fields if example.get(name) is not None), None)
+        by_truth[str(truth)].append(one.score)
+    return _mean([fmean(scores) for scores in by_truth.values()])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(fmean(values), 6) if values else 0.0

@@ -1,0 +1,114 @@
+"""How an optimisation begins and how it ends: which modules can learn, and what became of them."""
+
+from typing import Any
+
+from langgraph.config import get_config
+from langgraph.runtime import Runtime
+from langgraph.types import Command, Send
+
+from understudy.checkpoints.gym import now
+from understudy.intake import InputError
+from understudy.lm.roles import model_names
+from understudy.nodes.brain import Brain, brain_of
+from understudy.nodes.dataset import NEWEST
+from understudy.nodes.job import Job, builder_for, forget
+from understudy.nodes.modules import MODULES
+from understudy.state import Context, OptimizationState
+
+LAST = "response"
+"""It learns on what the readers say, so it comes when they are done."""
+
+
+def begin(state: OptimizationState, runtime: Runtime[Context]) -> Command[Any]:
+    """Note the run, leave out the modules that cannot learn, and send each of the others to `compile`.
+
+    Raises:
+        InputError: there is no such module.
+        ProfileError: there is no such profile.
+    """
+    brain = brain_of(runtime.context)
+    profile = brain.profile(state.get("profile") or None)
+    names = state.get("modules") or list(MODULES)
+    for name in names:
+        if name not in MODULES:
+            raise InputError(f"modules: no module {str(name)[:60]!r}; there are {', '.join(MODULES)}")
+    newest = state.get("newest") or NEWEST
+    builder = builder_for(brain, profile.name, newest=newest)
+    datasets = {name: builder.build(MODULES[name]) for name in names}
+    skipped = {name: _skipped(dataset) for name, dataset in datasets.items() if dataset.reason}
+    run_id = state.get("run_id") or str(
+        get_config()["metadata"].get("run_id") or get_config()["configurable"]["thread_id"]
+    )
+    begun: dict[str, Any] = {
+        "run_id": run_id,
+        "profile": profile.name,
+        "modules": names,
+        "newest": newest,
+        "marks": dict(builder.marks),
+        "decisions_processed": builder.considered,
+        "started_at": now(),
+        "results": skipped,
+    }
+    builder.gym.save_run({**begun, "ended_at": None, "status": "running"})
+    jobs = [_job(brain, begun, name) for name in names if name not in skipped and name != LAST]
+    return Command(update=begun, goto=[Send("compile", job) for job in jobs] or "conclude")
+
+
+def conclude(state: OptimizationState, runtime: Runtime[Context]) -> Command[Any]:
+    """Send `response` to `compile` when the readers are done; write the report when all are."""
+    brain, results = brain_of(runtime.context), state["results"]
+    waiting = [name for name in state["modules"] if name not in results]
+    if waiting == [LAST]:
+        return Command(goto=Send("compile", _job(brain, dict(state), LAST)))
+    if waiting:
+        return Command()
+    report = _report(brain, state)
+    if brain.gym is not None:
+        brain.gym.save_run(report)
+    forget(state["run_id"])
+    return Command(update={"report": report})
+
+
+def _skipped(dataset: Any) -> dict[str, Any]:
+    return {
+        "status": "skipped",
+        "reason": dataset.reason,
+        "train_size": len(dataset.train),
+        "val_size": len(dataset.validation),
+        "test_size": len(dataset.sealed),
+    }
+
+
+def _job(brain: Brain, begun: dict[str, Any], name: str) -> Job:
+    parent = brain.version(MODULES[name], begun["profile"], Context())
+    return Job(
+        run_id=begun["run_id"],
+        profile=begun["profile"],
+        module=name,
+        parent=parent,
+        marks=begun["marks"],
+        newest=begun["newest"],
+        modules=sum(begun["results"].get(module, {}).get("status") != "skipped" for module in begun["modules"]),
+    )
+
+
+def _report(brain: Brain, state: OptimizationState) -> dict[str, Any]:
+    results = state["results"]
+    names = model_names(brain.settings)
+    kinds = {result["status"] for result in results.values()}
+    status = "skipped" if kinds == {"skipped"} else "error" if kinds == {"error"} else "success"
+    reasons = sorted({result["reason"] for result in results.values()}) if status != "success" else []
+    return {
+        "run_id": state["run_id"],
+        "started_at": state["started_at"],
+        "ended_at": now(),
+        "profile": state["profile"],
+        "status": status,
+        "reason": "; ".join(reasons) or None,
+        "engine": brain.settings.lm_provider,
+        "student": names["student"],
+        "teacher": names["teacher"],
+        "decisions_processed": state["decisions_processed"],
+        "optimized_count": sum(result["status"] == "published" for result in results.values()),
+        "module_results": {name: results[name] for name in state["modules"]},
+    }

@@ -1,0 +1,239 @@
+"""Learn from the gym's evidence: run the optimisation graph, or go on with the run that was killed."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+
+from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.saver import open_checkpointer, untraced
+from understudy.checkpoints.versioning import BASELINE, ModuleVersioning
+from understudy.graph.optimization import create_optimization_workflow
+from understudy.intake import InputError, UnderstudyError
+from understudy.nodes.brain import Brain, WithBrain, own_brain
+from understudy.nodes.faculty import Faculty
+from understudy.nodes.job import builder_for
+from understudy.nodes.modules import MODULES
+from understudy.report import page
+
+News = Callable[[dict[str, Any]], None]
+
+
+class OptimizationBusy(UnderstudyError):
+    """Another process is optimising the same profile."""
+
+
+class NoRun(UnderstudyError):
+    """There is no such run."""
+
+
+def run_gepa_optimization(num_iterations: int = 100) -> dict[str, Any]:
+    """Learn from the newest decisions, with the settings of this process.
+
+    Args:
+        num_iterations: how many of the newest decisions of BRAIN_PROFILE are considered.
+
+    Returns:
+        What `understudy optimize --json` prints: status, profile, decisions_processed, optimized_count, module_results.
+
+    Raises:
+        UnderstudyError: the run could not begin; the message says why.
+    """
+    return asyncio.run(optimize(own_brain(), newest=num_iterations))
+
+
+async def optimize(
+    brain: Brain,
+    *,
+    profile: str | None = None,
+    modules: list[str] | None = None,
+    newest: int | None = None,
+    on_news: News = lambda news: None,
+) -> dict[str, Any]:
+    """Run the optimisation graph; a run of the profile that was killed is taken up where it was.
+
+    Args:
+        brain: what to work with.
+        profile: whose decisions; None takes BRAIN_PROFILE.
+        modules: which modules; None takes all.
+        newest: how many decisions are considered, newest first.
+        on_news: told what happens, as the nodes tell it.
+
+    Returns:
+        The run's report.
+
+    Raises:
+        OptimizationBusy: another process is at it.
+        UnderstudyError: it could not begin.
+    """
+    gym, name = gym_of(brain), brain.profile(profile).name
+    asked: dict[str, Any] = {"profile": name, "modules": modules or [], **({"newest": newest} if newest else {})}
+    with _alone(brain.settings.optimized_modules_dir / name), untraced():
+        unfinished = gym.unfinished_run(name)
+        run_id = unfinished or str(uuid4())
+        async with open_checkpointer(gym.path) as saver:
+            graph = create_optimization_workflow(checkpointer=saver)
+            config = RunnableConfig(configurable={"thread_id": run_id})
+            begun = (await graph.aget_state(config)).next if unfinished else ()
+            if begun:
+                on_news({"resumed": run_id})
+            given: Any = None if begun else {**asked, "run_id": run_id}
+            context = WithBrain(brain=brain)
+            stream = graph.astream(given, config, context=context, stream_mode="custom", durability="sync")
+            async for news in stream:
+                on_news(news)
+            report = await _outcome(graph, config, gym, run_id)
+    _write_page(brain.settings.optimized_modules_dir, report)
+    return report
+
+
+async def _outcome(graph: Any, config: RunnableConfig, gym: Gym, run_id: str) -> dict[str, Any]:
+    """Return the report of a run that has ended, or what is known of one that waits for a person."""
+    state = await graph.aget_state(config)
+    report = state.values.get("report")
+    if report is not None:
+        return dict(report)
+    waiting = [interrupt.value for task in state.tasks for interrupt in task.interrupts]
+    results = dict(state.values.get("results") or {})
+    for one in waiting:
+        results[one["module"]] = {**one, "status": "candidate", "reason": "waits for a person to approve it"}
+    return {**(gym.run(run_id) or {}), "status": "success", "optimized_count": 0, "module_results": results}
+
+
+async def approve(brain: Brain, run_id: str, answers: dict[str, bool]) -> dict[str, Any]:
+    """Answer for modules of a run whether their new version may be published; return the report.
+
+    Raises:
+        NoRun: there is no such run, or it does not wait.
+    """
+    gym = gym_of(brain)
+    async with open_checkpointer(gym.path) as saver:
+        graph = create_optimization_workflow(checkpointer=saver)
+        config = RunnableConfig(configurable={"thread_id": run_id})
+        state = await graph.aget_state(config)
+        waiting = {i.value["module"]: i.id for task in state.tasks for i in task.interrupts}
+        if not waiting:
+            raise NoRun(f"run {run_id} does not wait for anything")
+        said = {waiting[name]: answer for name, answer in answers.items() if name in waiting}
+        answer: Command[Any] = Command(resume=said)
+        await graph.ainvoke(answer, config, context=WithBrain(brain=brain), durability="sync")
+        report = await _outcome(graph, config, gym, run_id)
+    _write_page(brain.settings.optimized_modules_dir, report)
+    return report
+
+
+def gym_of(brain: Brain) -> Gym:
+    """Return the gym, or say that there is none."""
+    if brain.gym is None:
+        raise UnderstudyError("RL_GYM_ENABLED=false: there is nothing to learn from; set it to true")
+    return brain.gym
+
+
+def find_run(brain: Brain, run_id: str) -> dict[str, Any]:
+    """Return the report of a run; `last` is the newest.
+
+    Raises:
+        NoRun: there is none of that name.
+    """
+    gym = gym_of(brain)
+    report = gym.run(None if run_id == "last" else run_id)
+    if report is None:
+        raise NoRun(f"no run {run_id[:60]!r} in {gym.path}; `understudy optimize` makes one")
+    return report
+
+
+def dataset_report(brain: Brain, module: str, profile: str | None = None) -> dict[str, Any]:
+    """Return what a module could learn from.
+
+    Raises:
+        InputError: there is no such module.
+    """
+    dataset = builder_for(brain, profile).build(_faculty(module))
+    return {"module": module, "profile": dataset.profile, "reason": dataset.reason, **dataset.report}
+
+
+def versioning_of(brain: Brain, module: str, profile: str | None) -> ModuleVersioning:
+    """Return the saved programs of a profile that has such a module.
+
+    Raises:
+        InputError: there is no such module.
+    """
+    _faculty(module)
+    return brain.versioning(brain.profile(profile).name)
+
+
+def list_versions(brain: Brain, module: str | None, profile: str | None) -> list[dict[str, Any]]:
+    """Return the versions of a module, or of all: module, version, status, latest, improvement, interval, reason."""
+    rows = []
+    for name in [module] if module else MODULES:
+        versioning = versioning_of(brain, name, profile)
+        latest = versioning.latest(name)
+        for version in versioning.list_versions(name):
+            known = versioning.metadata(name, version)
+            metrics = known.get("metrics") or {}
+            rows.append(
+                {
+                    "module": name,
+                    "version": version,
+                    "latest": version == latest,
+                    "status": known.get("status"),
+                    "created_at": known.get("created_at"),
+                    "improvement": metrics.get("improvement"),
+                    "interval": metrics.get("interval"),
+                    "reason": known.get("reason"),
+                }
+            )
+    return rows
+
+
+def show_version(brain: Brain, module: str, profile: str | None, version: str) -> dict[str, str]:
+    """Return a version's instruction and the lines that load it in plain DSPy.
+
+    The baseline is in the code; a copy is saved so that there is a file to load.
+    """
+    versioning = versioning_of(brain, module, profile)
+    number = versioning.latest(module) if version == "latest" else version
+    if number == BASELINE:
+        versioning.save_module(module, MODULES[module].program(brain.profile(profile)), BASELINE, {})
+    return versioning.shown(module, number)
+
+
+def _faculty(module: str) -> Faculty:
+    if module not in MODULES:
+        raise InputError(f"no module {module[:60]!r}; there are {', '.join(MODULES)}")
+    return MODULES[module]
+
+
+def report_page(folder: Path, report: dict[str, Any]) -> Path:
+    """Return where the page of a run is."""
+    return folder / str(report["profile"]) / "reports" / f"{report['run_id']}.html"
+
+
+def _write_page(folder: Path, report: dict[str, Any]) -> None:
+    path = report_page(folder, report)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    with open(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(page(report))
+    unfinished.replace(path)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from optimising the same profile at the same time."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(os.open(folder / ".optimizing", os.O_CREAT | os.O_RDWR, 0o600), "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OptimizationBusy(
+                f"{folder}: another process is optimising this profile; wait for it to end"
+            ) from None
+        yield

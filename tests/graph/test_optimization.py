@@ -1,0 +1,309 @@
+"""The optimisation graph, from outside: what it publishes, what it refuses, and that a kill loses nothing."""
+
+import asyncio
+import atexit
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from understudy.benchmarks.prove import run_cli, write
+from understudy.demo import BUNDLED
+from understudy.graph.optimization import build
+from understudy.lm.teacher import EmbeddedTeacher
+from understudy.nodes.brain import Brain, own_brain
+from understudy.nodes.publish import verdict
+from understudy.optimize import OptimizationBusy, approve, optimize, report_page, run_gepa_optimization
+from understudy.replay import replay
+from understudy.settings import Settings, current_settings
+from understudy.tests.ollama.server import OllamaServer
+
+STATUSES = {"published", "candidate", "rejected", "skipped", "error"}
+QUICK = {"GEPA_BREADTH": "1", "GEPA_DEPTH": "2"}
+KEPT = Path(tempfile.mkdtemp(prefix="understudy-tests-"))
+atexit.register(shutil.rmtree, KEPT, ignore_errors=True)
+
+
+def bundled(count: int | None = None) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in BUNDLED.read_text(encoding="utf-8").splitlines()[:count]]
+
+
+@pytest.fixture
+def quick(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in QUICK.items():
+        monkeypatch.setenv(name, value)
+
+
+def observed(home: Path, talks: list[dict[str, Any]], **settings: Any) -> Brain:
+    """Observe conversations; the same ones are observed once, and their gym is copied."""
+    kept = KEPT / hashlib.sha256(json.dumps(talks).encode()).hexdigest()
+    gym = Settings().rl_gym_db_path
+    if not kept.is_file():
+        brain = Brain(Settings())
+        asyncio.run(replay([write(home / "talks.jsonl", talks)], brain))
+        assert brain.gym is not None
+        brain.gym.close()
+        shutil.copy(gym, kept)
+    shutil.copy(kept, gym)
+    return Brain(Settings(**settings))
+
+
+def learn(brain: Brain, *modules: str) -> dict[str, Any]:
+    return asyncio.run(optimize(brain, modules=list(modules)))
+
+
+def files(home: Path) -> list[str]:
+    return sorted(str(path.relative_to(home)) for path in (home / "optimized_modules").rglob("*") if path.is_file())
+
+
+def test_what_is_better_on_sealed_conversations_is_used_from_the_next_turn_on(home: Path, quick: None) -> None:
+    brain = observed(home, bundled())
+    report = learn(brain, "goals", "intent")
+    assert report["status"] == "success" and set(report["module_results"]) == {"goals", "intent"}
+    published = {name for name, result in report["module_results"].items() if result["status"] == "published"}
+    assert published and report["optimized_count"] == len(published)
+    for name in published:
+        result = report["module_results"][name]
+        assert result["interval"][0] > 0 and result["sealed_conversations"] >= 30
+        assert result["score"] - result["baseline_score"] == pytest.approx(result["improvement"], abs=1e-5)
+        assert brain.versioning("default").latest(name) == result["version"] == "v1.0"
+        _, known = brain.versioning("default").load_module(name)
+        assert known["run_id"] == report["run_id"] and known["metrics"]["test_score"] == result["score"]
+        assert known["sizes"] == {"train": result["train_size"], "val": result["val_size"], "test": result["test_size"]}
+    new = bundled(1)[0]
+    asyncio.run(replay([write(home / "new.jsonl", [{**new, "conversation_id": "new"}])], brain))
+    assert brain.gym is not None
+    row = brain.gym.decision("new", 0)
+    assert row is not None and {name for name, version in row.versions.items() if version == "v1.0"} == published
+    page = report_page(brain.settings.optimized_modules_dir, report)
+    assert page.stat().st_mode & 0o777 == 0o600 and "<script" not in page.read_text(encoding="utf-8")
+    assert not [name for name in files(home) if "/.runs/" in name], "a run folder holds customers' words"
+    brain.gym.close()
+
+
+def test_too_little_evidence_is_skipped_with_the_reason(home: Path, quick: None) -> None:
+    brain = observed(home, bundled(2))
+    report = learn(brain)
+    assert report["status"] == "skipped" and report["optimized_count"] == 0
+    assert {result["status"] for result in report["module_results"].values()} == {"skipped"}
+    assert all(
+        "needed" in result["reason"] or "one" in result["reason"] for result in report["module_results"].values()
+    )
+    assert not (home / "optimized_modules" / "default" / "intent").exists()
+
+
+def test_evidence_of_one_label_only_teaches_nothing(home: Path, quick: None) -> None:
+    talks = bundled(120)
+    for talk in talks:
+        for message in talk["messages"]:
+            if "labels" in message:
+                message["labels"] = {"conflict_type": "none"}
+    result = learn(observed(home, talks), "conflict")["module_results"]["conflict"]
+    assert result["status"] == "skipped" and "none" in result["reason"]
+
+
+def test_a_teacher_that_only_rewords_gains_nothing(home: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete = EmbeddedTeacher.complete
+
+    def reword(self: EmbeddedTeacher, request: Any) -> Any:
+        text = request.messages[0].text
+        current = text.partition("<current_instruction>\n")[2].partition("\n</current_instruction>")[0]
+        answer = complete(self, request)
+        return _saying(answer, f"<instruction>\nPlease be careful here.\n{current}\n</instruction>")
+
+    monkeypatch.setattr(EmbeddedTeacher, "complete", reword)
+    brain = observed(home, bundled(120))
+    report = learn(brain, "intent")
+    assert report["module_results"]["intent"]["status"] == "rejected" and report["optimized_count"] == 0
+    assert brain.versioning("default").latest("intent") == "v0.0"
+
+
+def _saying(answer: Any, text: str) -> Any:
+    from dataclasses import replace
+
+    return replace(answer, message=type(answer.message).assistant(text))
+
+
+NONSENSE = ["", "<think>Let me see", "<think>So</think>", "I cannot help with that.", "<instruction>Choose", '{"a": 1}']
+
+
+def test_a_teacher_that_talks_nonsense_never_becomes_a_prompt(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEPA_BREADTH", "3")
+    monkeypatch.setenv("GEPA_DEPTH", "1")
+    complete, said = EmbeddedTeacher.complete, iter(NONSENSE)
+    monkeypatch.setattr(
+        EmbeddedTeacher, "complete", lambda self, request: _saying(complete(self, request), next(said) or " ")
+    )
+    result = learn(observed(home, bundled(80)), "intent")["module_results"]["intent"]
+    assert result["status"] == "rejected" and "nothing of use" in result["reason"]
+    assert sum(result["proposals_rejected"].values()) == result["candidates_tried"] == 3
+    assert list(said) == [], "each proposal is asked for twice"
+
+
+SECRETS = (
+    "My name is Zebulon Quackenbush",
+    "4111 1111 1111 1111",
+    "my grandmother left her violin in the blue van yesterday",
+)
+
+
+def test_a_customer_s_data_is_never_published(
+    home: Path, quick: None, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    talks = bundled()
+    for talk in talks[:4]:
+        talk["messages"][0] = {**talk["messages"][0], "role": "customer", "text": ". ".join(SECRETS)}
+    complete = EmbeddedTeacher.complete
+
+    def leak(self: EmbeddedTeacher, request: Any) -> Any:
+        answer = complete(self, request)
+        text = answer.message.text.replace("\n</instruction>", f"\nThink of: {'; '.join(SECRETS)}.\n</instruction>")
+        return _saying(answer, text)
+
+    monkeypatch.setattr(EmbeddedTeacher, "complete", leak)
+    monkeypatch.setattr("understudy.lm.reflection.check_text", lambda *_: None)
+    report = learn(observed(home, talks), "goals")
+    result = report["module_results"]["goals"]
+    assert result["status"] == "rejected" and result["reason"].startswith("it carries a customer's data")
+    assert {find["kind"] for find in result["finds"]} >= {"name", "number", "words"}
+    written = [path.read_text(encoding="utf-8") for path in (home / "optimized_modules").rglob("*") if path.is_file()]
+    for secret in ("Quackenbush", "4111 1111", "grandmother left"):
+        assert not [text for text in (*written, json.dumps(report), caplog.text) if secret in text]
+
+
+def test_manual_approval_waits_for_a_person(home: Path, quick: None) -> None:
+    brain = observed(home, bundled(), publish_approval="manual")
+    report = learn(brain, "goals")
+    assert report["module_results"]["goals"]["reason"] == "waits for a person to approve it"
+    assert brain.versioning("default").latest("goals") == "v0.0"
+    done = asyncio.run(approve(brain, report["run_id"], {"goals": True}))
+    assert done["module_results"]["goals"]["status"] == "published"
+    assert brain.versioning("default").latest("goals") == "v1.0"
+
+
+def test_a_person_may_decline(home: Path, quick: None) -> None:
+    brain = observed(home, bundled(), publish_approval="manual")
+    report = learn(brain, "goals")
+    done = asyncio.run(approve(brain, report["run_id"], {"goals": False}))
+    assert done["module_results"]["goals"]["status"] == "rejected"
+    assert brain.versioning("default").latest("goals") == "v0.0"
+
+
+def test_one_at_a_time(home: Path, quick: None) -> None:
+    brain = observed(home, bundled(6))
+
+    async def both() -> list[Any]:
+        return await asyncio.gather(*(optimize(brain) for _ in range(2)), return_exceptions=True)
+
+    kinds = sorted(type(found).__name__ for found in asyncio.run(both()))
+    assert kinds == ["OptimizationBusy", "dict"] and issubclass(OptimizationBusy, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, "published"),
+        ({"sealed_conversations": 29}, "candidate"),
+        ({"interval": [-0.01, 1.0]}, "candidate"),
+        ({"improvement": 0.0, "interval": [0.0, 1.0]}, "rejected"),
+        ({"improvement": -0.1, "interval": [-0.2, 1.0]}, "rejected"),
+        ({"faults": {"old": 0, "new": 1}}, "rejected"),
+    ],
+)
+def test_the_gate(changes: dict[str, Any], status: str) -> None:
+    good = {"sealed_conversations": 40, "interval": [0.05, 1.0], "improvement": 0.1, "faults": {"old": 1, "new": 1}}
+    assert verdict({**good, **changes}, 0.0)[0] == status
+
+
+def test_a_killed_run_goes_on(home: Path, quick: None) -> None:
+    brain = observed(home, bundled())
+    assert brain.gym is not None
+    code = "from understudy.cli import main; main()"
+    dice = random.Random(5)
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, "optimize", "--module", "intent", "--module", "goals"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(1.5 + dice.random() * 3)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for name in ("intent", "goals"):
+            assert brain.versioning("default").load_into(
+                _program(brain, name), name, brain.versioning("default").latest(name)
+            )
+    status, out, err = run_cli("optimize", "--module", "intent", "--module", "goals", "--json")
+    report = json.loads(out)
+    assert status == 0, err
+    assert {result["status"] for result in report["module_results"].values()} <= {"published", "candidate", "rejected"}
+    for name in ("intent", "goals"):
+        saved = brain.versioning("default").list_versions(name)[1:]
+        runs = [brain.versioning("default").metadata(name, version)["run_id"] for version in saved]
+        assert len(set(runs)) == len(runs), "a run that is taken up again does not save twice"
+    assert brain.gym.unfinished_run("default") is None
+
+
+def _program(brain: Brain, name: str) -> Any:
+    from understudy.nodes.modules import MODULES
+
+    return MODULES[name].program(brain.profile(None))
+
+
+def test_with_models_of_a_server_the_same_graph_runs(home: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    observed(home, bundled(60))
+    said = "<instruction>\nRead the message. Otherwise choose none.\n</instruction>"
+
+    def reply(messages: list[dict[str, Any]], form: Any, options: dict[str, Any]) -> str:
+        from understudy.tests.ollama.reply import embedded_reply
+
+        return said if form is None else embedded_reply(messages, form, options)
+
+    with OllamaServer(reply=reply) as server:
+        monkeypatch.setenv("LM_PROVIDER", "ollama")
+        monkeypatch.setenv("OLLAMA_BASE_URL", server.url)
+        report = learn(Brain(Settings()), "conflict")
+        result = report["module_results"]["conflict"]
+        assert result["status"] in STATUSES - {"skipped", "error"}, result
+        assert {seen.body["model"] for seen in server.requests if seen.path == "/api/chat"} == {"gemma3:4b", "qwen3:8b"}
+        server.stop()
+        monkeypatch.setattr("understudy.lm.server.PAUSE_SECONDS", 0.01)
+        down = learn(Brain(Settings(gepa_seed=1)), "conflict")["module_results"]["conflict"]
+        assert down["status"] == "error" and "ollama serve" in down["reason"]
+        assert server.crashes == []
+
+
+def test_the_public_call_considers_the_newest_decisions(home: Path, quick: None) -> None:
+    observed(home, bundled(20))
+    for remembered in (current_settings, own_brain):
+        remembered.cache_clear()
+    report = run_gepa_optimization(num_iterations=30)
+    assert report["decisions_processed"] == 30 and set(report) >= {
+        "status", "profile", "decisions_processed", "optimized_count", "module_results",
+    }  # fmt: skip
+
+
+def test_the_drawing_is_the_reviewed_one() -> None:
+    drawing = build().compile().get_graph().draw_mermaid().split("graph TD;")[1].split("classDef")[0]
+    edges = sorted(line.strip() for line in drawing.splitlines() if "--" in line or "-." in line)
+    assert [edge for edge in edges if "__error_handler__" not in edge] == [
+        "__start__ --> dataset;",
+        "compile -.-> conclude;",
+        "compile -.-> evaluate;",
+        "conclude -.-> __end__;",
+        "conclude -.-> compile;",
+        "dataset -.-> compile;",
+        "dataset -.-> conclude;",
+        "evaluate -.-> publish;",
+        "publish -.-> conclude;",
+    ]
+    assert os.environ.get("LANGSMITH_TRACING") is None
