@@ -13,7 +13,7 @@ _HOMES = {
     "understudy.profile": ["Profile", "ProfileError", "load_profile"],
     "understudy.checkpoints.gym": ["Gym", "GymError"],
     "understudy.checkpoints.saver": ["open_checkpointer"],
-    "understudy.checkpoints.versioning": ["ModuleVersioning", "VersionError"],
+    "understudy.checkpoints.versioning": ["ModuleVersioning", "NoVersion", "VersionError"],
     "understudy.lm.errors": ["AnswerError", "ModelError"],
     "understudy.lm.roles": ["get_dreamer_lm", "get_student_lm", "get_teacher_context", "get_teacher_lm"],
     "understudy.nodes.modules": ["load_all_modules", "load_module"],
@@ -22,7 +22,10 @@ _HOMES = {
     "understudy.nodes.quality": ["quality_metric"],
     "understudy.nodes.goals": ["goals_metric"],
     "understudy.nodes.response": ["response_metric"],
+    "understudy.nodes.dataset": ["DatasetBuilder"],
     "understudy.graph.shadow": ["create_shadow_workflow"],
+    "understudy.graph.optimization": ["create_optimization_workflow"],
+    "understudy.optimize": ["NoRun", "OptimizationBusy", "run_gepa_optimization"],
     "understudy.replay": ["ReplayError"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

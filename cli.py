@@ -5,22 +5,19 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from understudy.learning import COMMANDS
+from understudy.terminal import JSON, conversation_bar, open_brain, printable, say_error, show_result, told
 
+if TYPE_CHECKING:
     from understudy.nodes.brain import Brain
 
-# Commands import what they need when they run: `understudy --help` does not wait for DSPy.
-
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else on stdout.")
 STOPPED = "stopped; what is written is kept, and the same command goes on from here"
 
 
@@ -71,7 +68,7 @@ def main() -> None:
     try:
         sys.exit(_run())
     except (KeyboardInterrupt, click.Abort):
-        _error(STOPPED)
+        say_error(STOPPED)
         sys.exit(130)
 
 
@@ -84,9 +81,9 @@ def _run() -> int:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        return _error(error.message)
+        return say_error(error.message)
     except _ours() as error:
-        return _error(str(error))
+        return say_error(str(error))
 
 
 def _ours() -> type[Exception]:
@@ -99,6 +96,10 @@ def _ours() -> type[Exception]:
 @click.version_option(package_name="understudy")
 def commands() -> None:
     """Hold the commands."""
+
+
+for command in COMMANDS:
+    commands.add_command(command)
 
 
 @commands.command()
@@ -114,7 +115,7 @@ def demo(folder: Path, as_json: bool) -> None:
     """Show the whole story on the bundled conversations; your own gym is not touched."""
     from understudy.demo import BUNDLED, run_demo
 
-    with _bar("observing", [BUNDLED]) as bar, _told(folder):
+    with conversation_bar("observing", [BUNDLED, BUNDLED]) as bar, told(folder):
         found = asyncio.run(run_demo(folder, bar.advance))
     if as_json:
         click.echo(json.dumps(found))
@@ -132,16 +133,16 @@ def replay(files: tuple[Path, ...], faults: bool, as_json: bool) -> int:
 
     if not files and not faults:
         raise click.UsageError("give FILE..., --faults, or both")
-    brain = _brain()
-    with _bar("observing", None if faults else files) as bar:
+    brain = open_brain()
+    with conversation_bar("observing", None if faults else files) as bar:
         report = asyncio.run(observe(list(files), brain, bar.advance, bar.wait, faults=faults))
     if brain.gym is None:
         raise AssertionError("replay runs with a gym only")
     found = report.to_json(brain.gym)
     brain.gym.close()
     for line in report.lines.errors:
-        _error(line)
-    _tell(found, as_json)
+        say_error(line)
+    show_result(found, as_json)
     return 1 if report.lines.skipped else 0
 
 
@@ -151,7 +152,7 @@ def status(as_json: bool) -> None:
     """Say what the gym holds and what runs."""
     from understudy.status import status as look
 
-    _tell(look(_brain()), as_json)
+    show_result(look(open_brain()), as_json)
 
 
 @commands.command()
@@ -165,7 +166,7 @@ def doctor(as_json: bool) -> int:
         click.echo(json.dumps({"checks": checks}))
     else:
         for check in checks:
-            click.echo(_printable(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']}: {check['detail']}"))
+            click.echo(printable(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']}: {check['detail']}"))
     return 0 if all(check["ok"] for check in checks) else 1
 
 
@@ -184,7 +185,7 @@ def models(as_json: bool) -> None:
         about = [f"{one[key]}{unit}" for key, unit in (("parameters", ""), ("size_gb", " GB")) if one.get(key)]
         roles = ", ".join(one["roles"])
         loaded = "loaded" if one.get("loaded") else ""
-        click.echo(_printable("  ".join(filter(None, [f"{one['name']:<30}", *about, loaded, roles]))))
+        click.echo(printable("  ".join(filter(None, [f"{one['name']:<30}", *about, loaded, roles]))))
 
 
 @commands.command()
@@ -199,9 +200,9 @@ def outcome(conversation: str, workflow_outcome: str | None, satisfaction: float
     if workflow_outcome is None and satisfaction is None:
         raise click.UsageError("give --workflow-outcome, --satisfaction, or both")
     given = {"workflow_outcome": workflow_outcome, "user_satisfaction": satisfaction}
-    brain = _brain()
+    brain = open_brain()
     asyncio.run(tell(brain, conversation, outcome={k: v for k, v in given.items() if v is not None}))
-    _tell(_tally(brain, [conversation]), as_json)
+    show_result(_tally(brain, [conversation]), as_json)
 
 
 @commands.command()
@@ -215,6 +216,8 @@ def outcome(conversation: str, workflow_outcome: str | None, satisfaction: float
     help="A CSV file with the columns conversation_id, turn and one for each field; an empty cell says nothing.",
 )
 @click.option("--author", help="Who says so.")
+@click.option("--teacher", is_flag=True, help="Let the teacher model label turns of closed conversations.")
+@click.option("--limit", type=click.IntRange(1), help="With --teacher: at most so many conversations; 50 if left out.")
 @JSON
 def label(
     conversation: str | None,
@@ -222,24 +225,45 @@ def label(
     values: tuple[str, ...],
     table: Path | None,
     author: str | None,
+    teacher: bool,
+    limit: int | None,
     as_json: bool,
 ) -> int:
     """Say what is true of a turn: `understudy label c1 0 intent=booking conflict_type=none`.
 
     Turns are customer messages, counted from 0. A list is written with commas: required_info=phone,service. A later
     label corrects an earlier one; both are kept.
+
+    With --teacher the teacher model (OLLAMA_TEACHER_MODEL) labels the turns that nobody has labelled, in closed
+    conversations, the newest first. Its labels are trusted least, and serve for training only. Run it again to go on.
     """
+    if teacher:
+        if conversation is not None or table is not None or author is not None:
+            raise click.UsageError("--teacher takes neither CONVERSATION nor --file nor --author")
+        return _label_by_teacher(limit or 50, as_json)
+    if limit is not None:
+        raise click.UsageError("--limit goes with --teacher")
     if (table is None) == (conversation is None):
         raise click.UsageError("give CONVERSATION TURN FIELD=VALUE..., or --file rows.csv")
     if table is None and (turn is None or not values):
         raise click.UsageError("give CONVERSATION TURN FIELD=VALUE...")
     rows = _rows(table) if table else iter([("", str(conversation), str(turn), dict(_pair(v) for v in values))])
-    brain = _brain()
+    brain = open_brain()
     told, errors = asyncio.run(_label_all(brain, rows, author))
     for line in errors:
-        _error(line)
-    _tell({"labelled": len(told), "skipped": len(errors), **_tally(brain, sorted(set(told)))}, as_json)
+        say_error(line)
+    show_result({"labelled": len(told), "skipped": len(errors), **_tally(brain, sorted(set(told)))}, as_json)
     return 1 if errors else 0
+
+
+def _label_by_teacher(limit: int, as_json: bool) -> int:
+    from understudy.nodes.teacher_labels import label_by_teacher
+
+    brain = open_brain()
+    with conversation_bar("labelling", None) as bar:
+        report = asyncio.run(label_by_teacher(brain, limit, bar.advance))
+    show_result({**report.to_json(), **_tally(brain, report.conversations)}, as_json)
+    return 0
 
 
 @commands.command()
@@ -249,14 +273,14 @@ def export(file: Path, as_json: bool) -> None:
     """Write decisions with their evidence as JSON lines into FILE; - is stdout."""
     from understudy.status import exported
 
-    brain = _brain()
+    brain = open_brain()
     if str(file) == "-":
         for row in exported(brain):
             click.echo(json.dumps(row))
         return
-    with _told(file):
+    with told(file):
         count = _write(file.resolve(), exported(brain))
-    _tell({"decisions": count, "file": str(file)}, as_json)
+    show_result({"decisions": count, "file": str(file)}, as_json)
 
 
 def _write(file: Path, rows: Iterator[dict[str, Any]]) -> int:
@@ -340,129 +364,47 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _brain() -> "Brain":
-    from understudy.nodes.brain import Brain
-    from understudy.settings import Settings
-
-    return Brain(Settings())
-
-
 def _tally(brain: "Brain", conversations: list[str]) -> dict[str, Any]:
     return dict(brain.gym.tally(conversations)) if brain.gym else {}
-
-
-def _error(message: str) -> int:
-    for line in message.splitlines():
-        click.echo(f"understudy: {_printable(line)}", err=True)
-    return 1
-
-
-def _printable(text: str) -> str:
-    """Return the text without what a terminal would obey."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def _tell(found: dict[str, Any], as_json: bool) -> None:
-    """Print a result: one JSON object, or a line a key."""
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    width = max(map(len, found))
-    for key, value in found.items():
-        click.echo(_printable(f"{key.replace('_', ' '):<{width}}  {_shown(value)}"))
-
-
-def _shown(value: Any) -> Any:
-    """Write a table in one line, tables in it in brackets."""
-    if not isinstance(value, dict):
-        return value
-    return ", ".join(f"{k} ({_shown(v)})" if isinstance(v, dict) else f"{k} {v}" for k, v in value.items())
-
-
-def _count_lines(paths: Iterable[Path]) -> int | None:
-    """Count lines for the progress bar; None when a file cannot be read twice, as a pipe cannot."""
-    total = 0
-    for path in paths:
-        try:
-            if not path.is_file():
-                return None
-            with path.open("rb") as file:
-                total += sum(1 for _ in file)
-        except OSError:
-            return None
-    return total
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Tell in one line that a file cannot be written."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise click.ClickException(f"{path}: cannot be written: {error.strerror}") from None
-
-
-@contextmanager
-def _bar(what: str, paths: Iterable[Path] | None) -> "Iterator[_Bar]":
-    """Show progress on stderr when that is a terminal; paths of None hold nobody knows how many conversations."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("conversations,"),
-               TextColumn("{task.fields[turns]} turns"), TimeRemainingColumn())  # fmt: skip
-    total = _count_lines(paths) if paths is not None and console.is_terminal else None
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield _Bar(progress, what, total)
-
-
-class _Bar:
-    """A progress bar for conversations; what it says beside stands above it."""
-
-    def __init__(self, progress: "Progress", what: str, total: int | None) -> None:
-        self._progress, self._what = progress, what
-        self._task = progress.add_task(what, total=total, turns=0)
-        self._turns = 0
-        self._waits_for = ""
-
-    def advance(self, turns: int) -> None:
-        """Count a conversation and its turns."""
-        self._turns += turns
-        self._waits_for = ""
-        self._progress.update(self._task, advance=1, turns=self._turns, description=self._what)
-
-    def wait(self, why: str) -> None:
-        """Say once what is waited for."""
-        if not self._waits_for:
-            self._waits_for = why
-            self._progress.update(self._task, description="waiting")
-            text = f"understudy: waiting for the model server: {why}; Ctrl-C stops, and nothing is lost"
-            self._progress.console.print(_printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_demo(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    seen = found["observe"]
-    table = Table(title="What the understudy saw, and how often it was right", title_justify="left")
-    for column in ("module", "turns with evidence", "score", "right"):
-        table.add_column(column, justify="left" if column in ("module", "right") else "right")
-    for name, module in found["modules"].items():
-        right = ", ".join(f"{field} {share:.0%}" for field, share in module["right"].items())
-        score = "-" if module["score"] is None else f"{module['score']:.2f}"
-        table.add_row(name, str(module["turns"]), score, right)
+    seen, learnt = found["observe"], found["optimize"]
+    table = Table(title="On conversations that nothing was learnt from: before and after", title_justify="left")
+    for column in ("module", "turns", "score before", "after", "right before", "after", "version", "verdict"):
+        table.add_column(column, justify="left" if column in ("module", "version", "verdict") else "right")
+    for name, stages in found["sealed"].items():
+        before, after = stages["before"], stages["after"]
+        result = learnt["module_results"].get(name, {})
+        fields = list(before["right"])
+        table.add_row(
+            name,
+            str(before["turns"]),
+            *(("-" if stage["score"] is None else f"{stage['score']:.2f}") for stage in (before, after)),
+            *(
+                "\n".join(f"{field} {stage['right'].get(field) or 0:.0%}" for field in fields)
+                for stage in (before, after)
+            ),
+            result.get("version") or "v0.0",
+            f"{result.get('status', '')}: {result.get('reason', '')}",
+        )
     console = Console()
     console.print(
         f"Observed {seen['conversations']} conversations, {seen['turns']} customer turns, in {seen['seconds']:.1f} s: "
-        f"{seen['decisions']} decisions, {seen['faults']} faults, {seen['evidence']} pieces of evidence."
+        f"{seen['decisions']} decisions, {seen['faults']} faults, {seen['evidence']} pieces of evidence.\n"
+        f"Learnt from them: {learnt['optimized_count']} of {len(learnt['module_results'])} modules have a better "
+        f"instruction now. Observed them again in {found['again']['seconds']:.1f} s.",
+        highlight=False,
     )
     console.print(table)
+    gym = Path(seen["gym"])
     console.print(
-        "The embedded engine answered with the hand-written instructions (v0.0). It needs nothing and is no substitute "
-        f"for a real model.\nAll of it is in {seen['gym']}: open it with any SQLite tool, or run\n"
-        f"  RL_GYM_DB_PATH={seen['gym']} {sys.argv[0]} status",
+        "The embedded engine answered. It needs nothing and is no substitute for a real model.\n"
+        f"All of it is in {gym.parent}: open the .db files with any SQLite tool, or run\n"
+        f"  RL_GYM_DB_PATH={gym} OPTIMIZED_MODULES_DIR={gym.parent / 'optimized_modules'} \\\n"
+        f"    {sys.argv[0]} optimize --show last",
         highlight=False,
     )

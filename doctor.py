@@ -13,7 +13,7 @@ import dspy
 from understudy.checkpoints.gym import Gym
 from understudy.intake import UnderstudyError
 from understudy.lm.adapter import AnswerAdapter
-from understudy.lm.roles import Role, get_lm, model_names
+from understudy.lm.roles import Role, get_lm, talkers
 from understudy.lm.stock import checks as server_checks
 from understudy.nodes.modules import MODULES
 from understudy.profile import load_profile
@@ -43,7 +43,7 @@ def doctor() -> list[dict[str, Any]]:
         if not check(name, look):
             break
     else:
-        for role in model_names(settings):
+        for role in talkers(settings):
             check(role, partial(_answers, role, settings))
     check("server", _server)
     return checks

@@ -1,4 +1,4 @@
-"""Try what the understudy promises, at length: `make prove`; under 40 minutes.
+"""Try what the understudy promises, at length: `make prove`; about an hour.
 
 python benchmarks/prove.py [../shared/data] [--only NAME ...] [--kills 20]
 
@@ -27,7 +27,7 @@ from typing import Any
 from unittest.mock import patch
 
 from understudy import cli
-from understudy.benchmarks import prove_ollama
+from understudy.benchmarks import prove_learn, prove_ollama
 from understudy.benchmarks.bad_input import cases
 from understudy.benchmarks.prove_ollama import Line
 from understudy.nodes.brain import Brain
@@ -292,8 +292,9 @@ TRIALS: dict[str, Callable[[Path, Path, argparse.Namespace], Iterator[Line]]] = 
     "long": long_conversation,
     "rules": rules,
     **prove_ollama.TRIALS,
+    **prove_learn.TRIALS,
 }
-NEED_STAR = ("kills", "look-ahead", "rules", "http", "faults")
+NEED_STAR = ("kills", "look-ahead", "rules", "http", "faults", *prove_learn.TRIALS)
 
 
 def read(path: Path) -> list[Recorded]:

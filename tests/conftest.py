@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from understudy.lm.roles import get_lm
@@ -11,6 +12,9 @@ from understudy.lm.server import server_at
 from understudy.nodes.brain import Brain, own_brain
 from understudy.settings import Settings, current_settings
 from understudy.tests.ollama.server import OllamaServer
+
+hypothesis.settings.register_profile("calm", deadline=None)  # how fast this machine is just now is no test
+hypothesis.settings.load_profile("calm")
 
 REMEMBERED = (current_settings, own_brain, get_lm, server_at)
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"

@@ -17,8 +17,12 @@ import pytest
 from understudy import cli, demo
 from understudy.benchmarks.prove import rows, run_cli, write
 from understudy.checkpoints.gym import Gym
+from understudy.demo import BUNDLED
 
-COMMANDS = ("demo", "doctor", "export", "label", "models", "outcome", "replay", "status")
+COMMANDS = (
+    "compare", "dataset", "demo", "doctor", "export", "label", "models", "optimize", "outcome", "replay", "rollback",
+    "status", "versions",
+)  # fmt: skip
 MODULES = ["conflict", "goals", "intent", "quality", "response"]
 
 
@@ -277,10 +281,58 @@ def test_demo_tells_the_story_in_a_gym_of_its_own(home: Path, monkeypatch: pytes
     assert [path.name for path in home.iterdir()] == ["understudy-demo"]
 
 
-def test_demo_does_not_touch_ones_own_gym(replayed: Path) -> None:
+def test_demo_learns_and_does_not_touch_ones_own_gym(replayed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEPA_BREADTH", "1")
+    monkeypatch.setenv("GEPA_DEPTH", "2")
     before = Path("brain_gym.db").read_bytes()
-    assert run_cli("demo", "--folder", ".")[0] == 0
-    assert Path("brain_gym.db").read_bytes() == before
+    found = ok("demo", "--folder", "shown")
+    assert Path("brain_gym.db").read_bytes() == before and not Path("optimized_modules").exists()
+    results = found["optimize"]["module_results"]
+    assert results["goals"]["status"] == "published", "two proposals are enough for that"
+    better = found["sealed"]["goals"]
+    assert (
+        better["after"]["score"] > better["before"]["score"] and better["after"]["turns"] == better["before"]["turns"]
+    )
+    unchanged = [name for name, result in results.items() if result["status"] != "published" and name != "response"]
+    assert all(found["sealed"][name]["before"] == found["sealed"][name]["after"] for name in unchanged)
+
+
+def test_versions_are_listed_shown_compared_and_rolled_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEPA_BREADTH", "1")
+    monkeypatch.setenv("GEPA_DEPTH", "2")
+    ok("replay", str(BUNDLED))
+    examples = ok("dataset", "--module", "goals")
+    assert examples["reason"] is None and examples["splits"]["train"]["examples"] > 20
+    report = ok("optimize", "--module", "goals")
+    assert report["status"] == "success" and report["optimized_count"] == 1
+    assert ok("optimize", "--show", "last") == ok("optimize", "--show", report["run_id"]) == report
+    status, out, _ = run_cli("optimize", "--show", "last")
+    assert status == 0 and "report: optimized_modules/default/reports/" in out and "goals" in out
+    assert ok("status")["since_last_optimization"] == 0 and ok("status")["modules"]["goals"] == "v1.0"
+    (zero, one) = ok("versions", "goals")["versions"]
+    assert (zero["version"], one["version"], one["latest"], one["status"]) == ("v0.0", "v1.0", True, "published")
+    shown = ok("versions", "goals", "--show")
+    assert shown["version"] == "v1.0" and shown["instruction"] and "dspy.Predict" in shown["python"]
+    compared = ok("compare", "goals", "v0.0", "v1.0")
+    assert compared["same_fields"] and compared["instruction_diff"].startswith("--- v0.0")
+    assert (
+        run_cli("compare", "goals", "v0.0", "v1.0")[0] == run_cli("versions")[0] == run_cli("versions", "goals")[0] == 0
+    )
+    assert ok("rollback", "goals", "v0.0") == {
+        "module": "goals", "profile": "default", "before": "v1.0", "version": "v0.0",
+    }  # fmt: skip
+    assert ok("status")["modules"]["goals"] == "v0.0"
+    for wrong, words in (
+        (("rollback", "goals", "v7.0"), "there are v0.0, v1.0"),
+        (("versions", "mood"), "no module 'mood'; there are conflict"),
+        (("compare", "goals", "v0.0", "../x"), "version"),
+        (("optimize", "--module", "mood"), "no module 'mood'"),
+        (("optimize", "--profile", "nope"), "no profile 'nope'"),
+        (("optimize", "--show", "nope"), "no run 'nope'"),
+        (("dataset", "--module", "mood"), "no module 'mood'"),
+    ):
+        status, _, err = run_cli(*wrong)
+        assert status == 1 and words in err and err.count("\n") == 1, (wrong, err)
 
 
 @pytest.mark.parametrize(

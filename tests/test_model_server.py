@@ -212,7 +212,10 @@ def test_models_lists_what_the_server_has(home: Path, monkeypatch: pytest.Monkey
         assert "gemma3:4b" in run_cli("models")[1]
     assert run_cli("models")[0] == 1
     monkeypatch.setenv("LM_PROVIDER", "embedded")
-    assert json.loads(run_cli("models", "--json")[1])["models"] == [{"name": "embedded/student", "roles": ["student"]}]
+    assert json.loads(run_cli("models", "--json")[1])["models"] == [
+        {"name": "embedded/student", "roles": ["student"]},
+        {"name": "embedded/teacher", "roles": ["teacher"]},
+    ]
 
 
 def test_asking_the_server_takes_no_longer_than_it_may(ollama: OllamaServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,143 @@
+"""The commands that learn, and those that look after versions."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from understudy.terminal import JSON, open_brain, printable, show_result
+from understudy.watching import watching
+
+MODULE = click.argument("module")
+PROFILE = click.option("--profile", help="A profile's name; BRAIN_PROFILE's when left out.")
+
+
+@click.command()
+@click.option("--module", "modules", multiple=True, help="Only this module; may be given several times.")
+@PROFILE
+@click.option("--newest", type=click.IntRange(1), help="How many decisions are considered, newest first.")
+@click.option("--show", "run_id", metavar="RUN", help="Show the report of a run again; `last` is the newest.")
+@JSON
+def optimize(
+    modules: tuple[str, ...], profile: str | None, newest: int | None, run_id: str | None, as_json: bool
+) -> int:
+    r"""Learn from evidence: a teacher rewrites the modules' instructions, and what is proved better is used.
+
+    \b
+    Each module's instruction is rewritten on training conversations, chosen on others, and must win on
+    sealed conversations that neither has seen. It is then
+      published   proved better: the next turn uses it
+      candidate   better, but not proved: saved, not used
+      rejected    no better, or it carries a customer's data
+      skipped     there is too little evidence, or all of one kind
+
+    Ctrl-C or a crash loses nothing: the same command goes on where it stopped.
+    """
+    from understudy import optimize as learning
+
+    brain = open_brain()
+    if run_id is not None:
+        report = learning.find_run(brain, run_id)
+    else:
+        with watching() as watch:
+            run = learning.optimize(brain, profile=profile, modules=list(modules), newest=newest, on_news=watch)
+            report = asyncio.run(run)
+    _show_run(report, learning.report_page(brain.settings.optimized_modules_dir, report), as_json)
+    return 1 if report["status"] == "error" else 0
+
+
+def _show_run(report: dict[str, Any], page: Path, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    from understudy.report import summary
+
+    for line in summary(report):
+        click.echo(printable(line))
+    click.echo(printable(f"report: {page}"))
+
+
+@click.command()
+@click.option("--module", required=True, help="Which module's examples.")
+@PROFILE
+@JSON
+def dataset(module: str, profile: str | None, as_json: bool) -> None:
+    """Show what a module could learn from: examples by source, side and label, and what is left out and why."""
+    from understudy.optimize import dataset_report
+
+    show_result(dataset_report(open_brain(), module, profile), as_json)
+
+
+@click.command()
+@click.argument("module", required=False)
+@PROFILE
+@click.option("--show", is_flag=True, help="Print the instruction in use, and three lines that load it in plain DSPy.")
+@click.option("--version", help="With --show: this version instead of the one in use.")
+@JSON
+def versions(module: str | None, profile: str | None, show: bool, version: str | None, as_json: bool) -> None:
+    """List the versions of a module, or of all: what was proved of each, and which one is in use."""
+    from understudy.optimize import list_versions, show_version
+
+    brain = open_brain()
+    if show:
+        if module is None:
+            raise click.UsageError("name a MODULE to --show")
+        found = show_version(brain, module, profile, version or "latest")
+        if as_json:
+            click.echo(json.dumps(found))
+        else:
+            click.echo(f"{found['instruction']}\n\n# {found['version']} in plain DSPy\n{found['python']}")
+        return
+    rows = list_versions(brain, module, profile)
+    if as_json:
+        click.echo(json.dumps({"versions": rows}))
+        return
+    for row in rows:
+        gain = f"{row['improvement']:+.3f}" if row["improvement"] is not None else ""
+        used = "in use" if row["latest"] else row["status"] or ""
+        click.echo(
+            printable(f"{row['module']:<10} {row['version']:<7} {used:<10} {gain:<8} {row['reason'] or ''}".rstrip())
+        )
+
+
+@click.command()
+@MODULE
+@click.argument("a")
+@click.argument("b")
+@PROFILE
+@JSON
+def compare(module: str, a: str, b: str, profile: str | None, as_json: bool) -> None:
+    """Compare two versions of a module: scores side by side, and what changed in the instruction."""
+    from understudy.optimize import versioning_of
+
+    found = versioning_of(open_brain(), module, profile).compare_versions(module, a, b)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for name, one in found["metrics"].items():
+        difference = "" if one["difference"] is None else one["difference"]
+        click.echo(f"{name:<16} {one['a']!s:>10} {one['b']!s:>10}  {difference}")
+    click.echo("\n".join(printable(line) for line in found["instruction_diff"].splitlines()))
+
+
+@click.command()
+@MODULE
+@click.argument("version")
+@PROFILE
+@JSON
+def rollback(module: str, version: str, profile: str | None, as_json: bool) -> None:
+    """Use an earlier version of a module again, from the next turn on; v0.0 is the hand-written one."""
+    from understudy.optimize import versioning_of
+
+    versioning = versioning_of(open_brain(), module, profile)
+    before = versioning.latest(module)
+    versioning.rollback(module, version)
+    show_result(
+        {"module": module, "profile": versioning.profile, "before": before, "version": versioning.latest(module)},
+        as_json,
+    )
+
+
+COMMANDS = (optimize, dataset, versions, compare, rollback)
