@@ -36,6 +36,7 @@ def optimize(
     Ctrl-C or a crash loses nothing: the same command goes on where it stopped.
     """
     from understudy import optimize as learning
+    from understudy.nodes.run import report_page
 
     brain = open_brain()
     if run_id is not None:
@@ -44,7 +45,7 @@ def optimize(
         with watching() as watch:
             run = learning.optimize(brain, profile=profile, modules=list(modules), newest=newest, on_news=watch)
             report = asyncio.run(run)
-    _show_run(report, learning.report_page(brain.settings.optimized_modules_dir, report), as_json)
+    _show_run(report, report_page(brain.settings.optimized_modules_dir, report), as_json)
     return 1 if report["status"] == "error" else 0
 
 

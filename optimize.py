@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from understudy.checkpoints.gym import Gym
-from understudy.checkpoints.saver import open_checkpointer, untraced
+from understudy.checkpoints.saver import open_checkpointer
 from understudy.checkpoints.versioning import BASELINE, ModuleVersioning
 from understudy.graph.optimization import create_optimization_workflow
 from understudy.intake import InputError, UnderstudyError
@@ -21,7 +21,6 @@ from understudy.nodes.brain import Brain, WithBrain, own_brain
 from understudy.nodes.faculty import Faculty
 from understudy.nodes.job import builder_for
 from understudy.nodes.modules import MODULES
-from understudy.report import page
 
 News = Callable[[dict[str, Any]], None]
 
@@ -75,7 +74,7 @@ async def optimize(
     """
     gym, name = gym_of(brain), brain.profile(profile).name
     asked: dict[str, Any] = {"profile": name, "modules": modules or [], **({"newest": newest} if newest else {})}
-    with _alone(brain.settings.optimized_modules_dir / name), untraced():
+    with _alone(brain.settings.optimized_modules_dir / name):
         unfinished = gym.unfinished_run(name)
         run_id = unfinished or str(uuid4())
         async with open_checkpointer(gym.path) as saver:
@@ -90,7 +89,6 @@ async def optimize(
             async for news in stream:
                 on_news(news)
             report = await _outcome(graph, config, gym, run_id)
-    _write_page(brain.settings.optimized_modules_dir, report)
     return report
 
 
@@ -125,7 +123,6 @@ async def approve(brain: Brain, run_id: str, answers: dict[str, bool]) -> dict[s
         answer: Command[Any] = Command(resume=said)
         await graph.ainvoke(answer, config, context=WithBrain(brain=brain), durability="sync")
         report = await _outcome(graph, config, gym, run_id)
-    _write_page(brain.settings.optimized_modules_dir, report)
     return report
 
 
@@ -209,20 +206,6 @@ def _faculty(module: str) -> Faculty:
     if module not in MODULES:
         raise InputError(f"no module {module[:60]!r}; there are {', '.join(MODULES)}")
     return MODULES[module]
-
-
-def report_page(folder: Path, report: dict[str, Any]) -> Path:
-    """Return where the page of a run is."""
-    return folder / str(report["profile"]) / "reports" / f"{report['run_id']}.html"
-
-
-def _write_page(folder: Path, report: dict[str, Any]) -> None:
-    path = report_page(folder, report)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    with open(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(page(report))
-    unfinished.replace(path)
 
 
 @contextmanager

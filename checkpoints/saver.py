@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -119,20 +119,11 @@ def _close(saver: GymSaver) -> None:
     saver.conn.close()
 
 
-class OneCheckpointGraph(CompiledStateGraph[Any, Any, Any, Any]):
-    """A compiled graph that saves once, at the end of a run, whatever durability its caller picked.
-
-    Every checkpoint has its run's `run_id` in its metadata, and no run is traced unless BRAIN_TRACING says so.
-    """
+class UntracedGraph(CompiledStateGraph[Any, Any, Any, Any]):
+    """A compiled graph whose runs are not traced unless BRAIN_TRACING says so, whatever the host exports."""
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
-        """Run as LangGraph does, with durability "exit"."""
-        options["durability"] = None
-        if isinstance(self.checkpointer, BaseCheckpointSaver):
-            given, metadata = config or {}, (config or {}).get("metadata") or {}
-            run_id = str(given.get("run_id") or metadata.get("run_id") or uuid4())
-            config = cast(RunnableConfig, {**given, "metadata": {**metadata, "run_id": run_id}})
-            options["durability"] = "exit"
+        """Run as LangGraph does."""
         parts = super().astream(input, config, **options)
         if current_settings().brain_tracing or not tracing_is_enabled():
             async for part in parts:
@@ -148,14 +139,31 @@ class OneCheckpointGraph(CompiledStateGraph[Any, Any, Any, Any]):
             yield part
 
 
-@contextmanager
-def untraced() -> Iterator[None]:
-    """Trace nothing in here unless BRAIN_TRACING says so, whatever the host exports."""
-    with tracing_context(enabled=None if current_settings().brain_tracing else False):
-        yield
+class OneCheckpointGraph(UntracedGraph):
+    """A compiled graph that saves once, at the end of a run, whatever durability its caller picked.
+
+    Every checkpoint has its run's `run_id` in its metadata.
+    """
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
+        """Run as LangGraph does, with durability "exit"."""
+        options["durability"] = None
+        if isinstance(self.checkpointer, BaseCheckpointSaver):
+            given, metadata = config or {}, (config or {}).get("metadata") or {}
+            run_id = str(given.get("run_id") or metadata.get("run_id") or uuid4())
+            config = cast(RunnableConfig, {**given, "metadata": {**metadata, "run_id": run_id}})
+            options["durability"] = "exit"
+        async for part in super().astream(input, config, **options):
+            yield part
 
 
 def save_once(graph: CompiledStateGraph[Any, Any, Any, Any]) -> OneCheckpointGraph:
-    """Turn a compiled graph into one that saves once a run."""
+    """Turn a compiled graph into one that saves once a run, and is not traced."""
     graph.__class__ = OneCheckpointGraph
     return cast(OneCheckpointGraph, graph)
+
+
+def untraced(graph: CompiledStateGraph[Any, Any, Any, Any]) -> UntracedGraph:
+    """Turn a compiled graph into one that is not traced."""
+    graph.__class__ = UntracedGraph
+    return cast(UntracedGraph, graph)

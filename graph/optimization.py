@@ -14,8 +14,8 @@ from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
 
+from understudy.checkpoints.saver import UntracedGraph, untraced
 from understudy.nodes.compile import compile_module
 from understudy.nodes.evaluate import evaluate_module
 from understudy.nodes.job import Job, note_error
@@ -39,15 +39,13 @@ def build() -> StateGraph[OptimizationState, Context, OptimizationInput, Optimiz
     return graph
 
 
-def create_optimization_workflow(
-    *, checkpointer: BaseCheckpointSaver[Any] | None = None
-) -> CompiledStateGraph[OptimizationState, Context, OptimizationInput, OptimizationOutput]:
+def create_optimization_workflow(*, checkpointer: BaseCheckpointSaver[Any] | None = None) -> UntracedGraph:
     """Return the optimisation graph, ready to be invoked with `ainvoke`.
 
     Args:
         checkpointer: where LangGraph's checkpoints go; without one a killed run begins again.
     """
-    return build().compile(checkpointer=checkpointer, name="optimization")
+    return untraced(build().compile(checkpointer=checkpointer, name="optimization"))
 
 
 graph = create_optimization_workflow()

@@ -25,6 +25,10 @@ ERROR_RATE = 0.05
 """Chance of a false publish that all the tests of a gym's sealed conversations share."""
 
 
+TRIED_IN_TRAIN = 50
+"""Training examples that a new version is tried on, to show how much of its gain it only remembers."""
+
+
 @dataclass(frozen=True)
 class Tried:
     """One program on one example; `right` says of each main field how right it was, 0..1."""
@@ -45,10 +49,12 @@ async def evaluate_module(job: Job, runtime: Runtime[Context]) -> Command[Any]:
 
 
 def _evaluate(brain: Brain, job: Job) -> dict[str, Any]:
-    faculty, sealed = faculty_of(job), dataset_of(brain, job).sealed
+    faculty, dataset = faculty_of(job), dataset_of(brain, job)
+    sealed = dataset.sealed
     old = program_of(brain, job)
     new = with_instruction(old, job["compiled"]["instruction"])
     before, after = (asyncio.run(_try_all(brain, faculty, program, sealed)) for program in (old, new))
+    learnt = asyncio.run(_try_all(brain, faculty, new, dataset.train[:TRIED_IN_TRAIN]))
     by_conversation: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for example, one, two in zip(sealed, before, after, strict=True):
         by_conversation[example.conversation_id].append((one.score, two.score))
@@ -58,6 +64,7 @@ def _evaluate(brain: Brain, job: Job) -> dict[str, Any]:
     differences = [b - a for a, b in pairs]
     return {
         "sealed_conversations": len(pairs),
+        "train_score": _mean([one.score for one in learnt]),
         "baseline_score": _mean([a for a, _ in pairs]),
         "score": _mean([b for _, b in pairs]),
         "improvement": _mean(differences),

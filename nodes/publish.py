@@ -146,7 +146,7 @@ def _metadata(brain: Brain, job: Job, result: Mapping[str, Any]) -> dict[str, An
             "seed": settings.gepa_seed,
         },
         "metrics": {
-            "train_score": None,
+            "train_score": result["train_score"],
             "val_score": result["avg_score"],
             "test_score": result["score"],
             "baseline_score": result["baseline_score"],

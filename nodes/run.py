@@ -1,5 +1,8 @@
 """How an optimisation begins and how it ends: which modules can learn, and what became of them."""
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from langgraph.config import get_config
@@ -13,6 +16,7 @@ from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.dataset import NEWEST
 from understudy.nodes.job import Job, builder_for, forget
 from understudy.nodes.modules import MODULES
+from understudy.report import page
 from understudy.state import Context, OptimizationState
 
 LAST = "response"
@@ -65,8 +69,22 @@ def conclude(state: OptimizationState, runtime: Runtime[Context]) -> Command[Any
     report = _report(brain, state)
     if brain.gym is not None:
         brain.gym.save_run(report)
+    _write_page(report_page(brain.settings.optimized_modules_dir, report), page(report))
     forget(state["run_id"])
     return Command(update={"report": report})
+
+
+def report_page(folder: Path, report: Mapping[str, Any]) -> Path:
+    """Return where the page of a run is."""
+    return folder / str(report["profile"]) / "reports" / f"{report['run_id']}.html"
+
+
+def _write_page(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    with open(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    unfinished.replace(path)
 
 
 def _skipped(dataset: Any) -> dict[str, Any]:

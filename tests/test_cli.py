@@ -23,6 +23,9 @@ COMMANDS = (
     "compare", "dataset", "demo", "doctor", "export", "label", "models", "optimize", "outcome", "replay", "rollback",
     "status", "versions",
 )  # fmt: skip
+BASELINE_SCORES = {"conflict": 0.572, "intent": 0.43, "quality": 0.777, "goals": 0.332, "response": 0.685}
+"""What the hand-written instructions score on the bundled conversations: no improvement may come from a bad start."""
+
 MODULES = ["conflict", "goals", "intent", "quality", "response"]
 
 
@@ -287,6 +290,7 @@ def test_demo_learns_and_does_not_touch_ones_own_gym(replayed: Path, monkeypatch
     before = Path("brain_gym.db").read_bytes()
     found = ok("demo", "--folder", "shown")
     assert Path("brain_gym.db").read_bytes() == before and not Path("optimized_modules").exists()
+    assert {name: module["score"] for name, module in found["modules"].items()} == BASELINE_SCORES
     results = found["optimize"]["module_results"]
     assert results["goals"]["status"] == "published", "two proposals are enough for that"
     better = found["sealed"]["goals"]

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langsmith import utils
+from langsmith.run_helpers import get_tracing_context
 
 from understudy.benchmarks.prove import run_cli, write
 from understudy.demo import BUNDLED
@@ -23,7 +25,8 @@ from understudy.graph.optimization import build
 from understudy.lm.teacher import EmbeddedTeacher
 from understudy.nodes.brain import Brain, own_brain
 from understudy.nodes.publish import verdict
-from understudy.optimize import OptimizationBusy, approve, optimize, report_page, run_gepa_optimization
+from understudy.nodes.run import report_page
+from understudy.optimize import OptimizationBusy, approve, optimize, run_gepa_optimization
 from understudy.replay import replay
 from understudy.settings import Settings, current_settings
 from understudy.tests.ollama.server import OllamaServer
@@ -100,6 +103,23 @@ def test_too_little_evidence_is_skipped_with_the_reason(home: Path, quick: None)
         "needed" in result["reason"] or "one" in result["reason"] for result in report["module_results"].values()
     )
     assert not (home / "optimized_modules" / "default" / "intent").exists()
+
+
+def test_a_run_is_not_traced_whatever_the_host_exports(
+    home: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANGSMITH_TRACING", "true")
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", "http://127.0.0.1:9")
+    utils.get_env_var.cache_clear()
+    seen = []
+    monkeypatch.setattr("understudy.nodes.run._report", lambda *_: seen.append(get_tracing_context()["enabled"]) or {})
+    monkeypatch.setattr("understudy.nodes.run._write_page", lambda *_: None)
+    monkeypatch.setattr("understudy.nodes.run.report_page", lambda *_: None)
+    monkeypatch.setattr("understudy.nodes.run.page", lambda *_: "")
+    monkeypatch.setattr("understudy.checkpoints.gym.Gym.save_run", lambda *_: None)
+    learn(observed(home, bundled(2)))
+    utils.get_env_var.cache_clear()
+    assert seen == [False]
 
 
 def test_evidence_of_one_label_only_teaches_nothing(home: Path, quick: None) -> None:

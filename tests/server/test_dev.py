@@ -45,6 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     gym = folder / "brain_gym.db"
     env = {k: v for k, v in os.environ.items() if not k.startswith(("LANGSMITH", "LANGCHAIN"))}
     env["RL_GYM_DB_PATH"] = str(gym)
+    env["OPTIMIZED_MODULES_DIR"] = str(folder / "optimized_modules")
     command = [Path(sys.executable).parent / "langgraph", "dev", "--no-browser", "--no-reload", "--port", str(port)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
@@ -137,3 +138,16 @@ def test_studio_gets_its_form_and_its_picture(server: Server) -> None:
     drawing = server.call(f"/assistants/{assistant['assistant_id']}/graph")
     nodes = {node["id"] for node in drawing["nodes"]}
     assert {"load", "conflict", "intent", "quality", "goals", "response", "record"} <= nodes
+
+
+def test_an_optimisation_can_be_started_and_says_what_became_of_it(server: Server) -> None:
+    thread = server.thread()
+    server.post(thread, input={"messages": [user("Can you take my van on Friday?")]})
+    run = {"assistant_id": "optimization", "input": {"modules": ["intent"]}}
+    report = server.call(f"/threads/{server.thread()}/runs/wait", run)["report"]
+    assert report["status"] == "skipped" and "are needed" in report["module_results"]["intent"]["reason"]
+    page = server.gym.parent / "optimized_modules" / "default" / "reports" / f"{report['run_id']}.html"
+    assert "sealed" in page.read_text(encoding="utf-8")
+    schema = server.call("/assistants/search", {"graph_id": "optimization"})[0]["assistant_id"]
+    form = server.call(f"/assistants/{schema}/schemas")["input_schema"]["properties"]
+    assert {"profile", "modules", "newest"} <= set(form) and form["modules"]["description"] == "Empty takes all."
