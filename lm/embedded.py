@@ -33,7 +33,41 @@ def answer(
     return fill(study(instruction, pack(schema), pairs), inputs)
 
 
-class EmbeddedStudent:
+class WholeAnswers:
+    """What an engine needs beside `complete` when its answers are there at once."""
+
+    def complete(self, request: Request) -> Response:
+        """Answer a request."""
+        raise NotImplementedError
+
+    def stream(self, request: Request) -> Iterator[Any]:
+        """Give the whole answer as a stream."""
+        yield from response_to_events(self.complete(request))
+
+    def close(self) -> None:
+        """Do nothing; there is nothing open."""
+
+
+class AsyncTwin:
+    """The twin of an engine for asynchronous callers; it answers at once and never waits."""
+
+    def __init__(self, engine: WholeAnswers) -> None:
+        self._engine = engine
+
+    async def complete(self, request: Request) -> Response:
+        """Answer as the engine does."""
+        return self._engine.complete(request)
+
+    async def stream(self, request: Request) -> AsyncIterator[Any]:
+        """Give the whole answer as a stream."""
+        for event in self._engine.stream(request):
+            yield event
+
+    async def aclose(self) -> None:
+        """Do nothing; there is nothing open."""
+
+
+class EmbeddedStudent(WholeAnswers):
     """The engine `dspy.LM` calls; the same request always gets the same response."""
 
     supports_response_schema = True
@@ -51,32 +85,6 @@ class EmbeddedStudent:
         usage = Usage(input_tokens=read, output_tokens=written, total_tokens=read + written)
         message = Message.assistant([TextPart(text)])
         return Response(id=None, model=request.model, message=message, finish_reason="stop", usage=usage)
-
-    def stream(self, request: Request) -> Iterator[Any]:
-        """Give the whole answer as a stream."""
-        yield from response_to_events(self.complete(request))
-
-    def close(self) -> None:
-        """Do nothing; there is nothing open."""
-
-
-class AsyncEmbeddedStudent:
-    """The twin for asynchronous callers; it answers at once and never waits."""
-
-    def __init__(self) -> None:
-        self._student = EmbeddedStudent()
-
-    async def complete(self, request: Request) -> Response:
-        """Answer as EmbeddedStudent does."""
-        return self._student.complete(request)
-
-    async def stream(self, request: Request) -> AsyncIterator[Any]:
-        """Give the whole answer as a stream."""
-        for event in response_to_events(self._student.complete(request)):
-            yield event
-
-    async def aclose(self) -> None:
-        """Do nothing; there is nothing open."""
 
 
 _Pairs = tuple[tuple[str, str], ...]

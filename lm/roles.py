@@ -8,9 +8,9 @@ from typing import Any, Literal
 import dspy
 from dspy.lm15 import Request, Response, StreamAssemblyError
 
-from understudy.lm.embedded import AsyncEmbeddedStudent, EmbeddedStudent
+from understudy.lm.embedded import AsyncTwin, EmbeddedStudent, WholeAnswers
 from understudy.lm.server import LOAD_SECONDS
-from understudy.lm.teacher import MINIBATCH, AsyncEmbeddedTeacher, EmbeddedTeacher
+from understudy.lm.teacher import MINIBATCH, EmbeddedTeacher
 from understudy.settings import Settings, SettingsError, current_settings
 
 Role = Literal["student", "teacher", "dreamer"]
@@ -137,9 +137,8 @@ def get_lm(role: Role, settings: Settings) -> dspy.LM:
         raise SettingsError(
             "LM_PROVIDER=embedded: this version's embedded engine has no dreamer; set LM_PROVIDER=ollama"
         )
-    if role == "teacher":
-        return OwnLM("embedded/teacher", EmbeddedTeacher(), AsyncEmbeddedTeacher())
-    return OwnLM("embedded/student", EmbeddedStudent(), AsyncEmbeddedStudent())
+    engine: WholeAnswers = EmbeddedTeacher() if role == "teacher" else EmbeddedStudent()
+    return OwnLM(f"embedded/{role}", engine, AsyncTwin(engine))
 
 
 def _ollama(role: Role, settings: Settings) -> dspy.LM:

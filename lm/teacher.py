@@ -1,11 +1,10 @@
 """The embedded teacher: an engine that reads a prompt of `understudy.lm.reflection` and writes a better instruction."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
-from dspy.lm15 import InvalidRequestError, Message, Request, Response, TextPart, Usage, response_to_events
+from dspy.lm15 import InvalidRequestError, Message, Request, Response, TextPart, Usage
 
+from understudy.lm.embedded import WholeAnswers
 from understudy.lm.evidence import pack, study
 from understudy.lm.readable import LONGEST
 from understudy.lm.shape import Field
@@ -22,7 +21,7 @@ MINIBATCH = 100
 """Examples that serve this teacher best: `dspy.GEPA(reflection_minibatch_size=...)`."""
 
 
-class EmbeddedTeacher:
+class EmbeddedTeacher(WholeAnswers):
     """The engine `dspy.LM` calls; the same prompt always gets the same answer."""
 
     supports_response_schema = False
@@ -43,32 +42,6 @@ class EmbeddedTeacher:
         usage = Usage(input_tokens=read, output_tokens=written, total_tokens=read + written)
         message = Message.assistant([TextPart(text)])
         return Response(id=None, model=request.model, message=message, finish_reason="stop", usage=usage)
-
-    def stream(self, request: Request) -> Iterator[Any]:
-        """Give the whole answer as a stream."""
-        yield from response_to_events(self.complete(request))
-
-    def close(self) -> None:
-        """Do nothing; there is nothing open."""
-
-
-class AsyncEmbeddedTeacher:
-    """The twin for asynchronous callers; it answers at once and never waits."""
-
-    def __init__(self) -> None:
-        self._teacher = EmbeddedTeacher()
-
-    async def complete(self, request: Request) -> Response:
-        """Answer as EmbeddedTeacher does."""
-        return self._teacher.complete(request)
-
-    async def stream(self, request: Request) -> AsyncIterator[Any]:
-        """Give the whole answer as a stream."""
-        for event in response_to_events(self._teacher.complete(request)):
-            yield event
-
-    async def aclose(self) -> None:
-        """Do nothing; there is nothing open."""
 
 
 Worth = dict[tuple[str, str, Cue], float]

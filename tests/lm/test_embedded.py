@@ -12,7 +12,7 @@ from dspy.lm15 import Config, InvalidRequestError, Message, Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.lm.embedded import AsyncEmbeddedStudent, EmbeddedStudent, answer
+from understudy.lm.embedded import AsyncTwin, EmbeddedStudent, answer
 
 STAR = Path(__file__).parents[2] / "../shared/data/star.jsonl"
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
@@ -380,7 +380,7 @@ def test_a_request_it_cannot_read_is_refused_with_a_line(bad, line):
 
 async def test_the_twin_answers_and_streams_the_same():
     asked = request(json.dumps(said("third time")))
-    plain, twin = EmbeddedStudent(), AsyncEmbeddedStudent()
+    plain, twin = EmbeddedStudent(), AsyncTwin(EmbeddedStudent())
     assert (await twin.complete(asked)).text == plain.complete(asked).text
     assert [type(e) async for e in twin.stream(asked)] == [type(e) for e in plain.stream(asked)]
     plain.close()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.lm.adapter import AnswerAdapter
-from understudy.lm.embedded import AsyncEmbeddedStudent, EmbeddedStudent
+from understudy.lm.embedded import AsyncTwin, EmbeddedStudent
 from understudy.lm.prompt import tokens
 from understudy.lm.readable import Unreadable
 from understudy.lm.reflection import InstructionProposer, describe, read_answer, shown, write_prompt
@@ -45,7 +45,7 @@ def record(message=SAID, answer="none", feedback="conflict_type 0.00: said 'none
 
 
 def propose(engine, records=None, **options):
-    proposer = InstructionProposer(OwnLM("m", engine, AsyncEmbeddedStudent()), FIELDS, **options)
+    proposer = InstructionProposer(OwnLM("m", engine, AsyncTwin(engine)), FIELDS, **options)
     return proposer({"self": CURRENT}, {"self": records or [record()]}, ["self"]), proposer
 
 
@@ -185,8 +185,8 @@ def test_gepa_skips_what_is_rejected_without_calls_for_it():
         return dspy.Prediction(score=0.5, feedback="conflict_type 0.00: said 'none'; right is 'frustration'.")
 
     examples = [dspy.Example(history=[], message=f"{SAID} {i}").with_inputs("history", "message") for i in range(8)]
-    engine, student = Scripted("nothing"), OwnLM("s", EmbeddedStudent(), AsyncEmbeddedStudent())
-    proposer = InstructionProposer(OwnLM("m", engine, AsyncEmbeddedStudent()), FIELDS)
+    engine, student = Scripted("nothing"), OwnLM("s", EmbeddedStudent(), AsyncTwin(EmbeddedStudent()))
+    proposer = InstructionProposer(OwnLM("m", engine, AsyncTwin(engine)), FIELDS)
     with dspy.context(lm=student, adapter=AnswerAdapter(), disable_history=True, trace=None):
         program = CONFLICT.program(load_profile("default"))
         gepa = dspy.GEPA(

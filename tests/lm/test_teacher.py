@@ -9,11 +9,11 @@ import pytest
 from dspy.lm15 import Config, InvalidRequestError, Message, Request
 
 from understudy.lm.adapter import AnswerAdapter
-from understudy.lm.embedded import AsyncEmbeddedStudent, EmbeddedStudent
+from understudy.lm.embedded import AsyncTwin, EmbeddedStudent
 from understudy.lm.readable import spans
 from understudy.lm.reflection import InstructionProposer, describe, shown, write_prompt
 from understudy.lm.roles import OwnLM
-from understudy.lm.teacher import MINIBATCH, AsyncEmbeddedTeacher, EmbeddedTeacher
+from understudy.lm.teacher import MINIBATCH, EmbeddedTeacher
 from understudy.nodes.conflict import CONFLICT
 from understudy.nodes.goals import GOALS
 from understudy.nodes.intent import INTENT
@@ -22,8 +22,8 @@ from understudy.nodes.response import RESPONSE
 from understudy.profile import load_profile
 
 STAR = load_profile("star")
-STUDENT = OwnLM("embedded/student", EmbeddedStudent(), AsyncEmbeddedStudent())
-TEACHER = OwnLM("embedded/teacher", EmbeddedTeacher(), AsyncEmbeddedTeacher())
+STUDENT = OwnLM("embedded/student", EmbeddedStudent(), AsyncTwin(EmbeddedStudent()))
+TEACHER = OwnLM("embedded/teacher", EmbeddedTeacher(), AsyncTwin(EmbeddedTeacher()))
 BASE = "Say what you see, and quote the words that decided. Otherwise choose none."
 PLACES = "harbour bridge castle garden market museum station theatre tower village".split()
 
@@ -141,7 +141,7 @@ sys.stdout.write(EmbeddedTeacher().complete(request).message.text)
 async def test_the_twin_answers_the_same():
     prompt = write_prompt(BASE, describe(CONFLICT.signature(STAR)), [], 10**6)
     request = Request(model="t", messages=(Message.user(prompt),), config=Config())
-    answer = await AsyncEmbeddedTeacher().complete(request)
+    answer = await AsyncTwin(EmbeddedTeacher()).complete(request)
     assert answer.message.text == EmbeddedTeacher().complete(request).message.text
 
 
