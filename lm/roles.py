@@ -102,6 +102,11 @@ def patience(settings: Settings) -> float:
     return settings.ollama_timeout if embedded else LOAD_SECONDS + 10 * settings.ollama_timeout
 
 
+def at_once(settings: Settings) -> int:
+    """Return how many turns may be read at a time; the embedded engine never waits, so more only slow each other."""
+    return 1 if settings.lm_provider == "embedded" else settings.ollama_num_parallel
+
+
 def reflection(settings: Settings) -> tuple[int, int]:
     """Return how many examples the teacher reads at a time, and how many tokens its prompt may have.
 

@@ -10,7 +10,7 @@ import dspy
 
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.versioning import BASELINE, LATEST, ModuleVersioning, VersionError
-from understudy.lm.roles import get_student_lm
+from understudy.lm.roles import at_once, get_student_lm
 from understudy.profile import Profile, load_profile, registered_profile
 from understudy.settings import Settings, current_settings
 from understudy.state import Context
@@ -54,8 +54,8 @@ class Brain:
 
     @property
     def parallel(self) -> int:
-        """How many turns are read at a time; the embedded engine never waits, so more would only slow each other."""
-        return self.settings.ollama_num_parallel if self.settings.lm_provider == "ollama" else 1
+        """How many turns are read at a time."""
+        return at_once(self.settings)
 
     def profile(self, name: str | None) -> Profile:
         """Return the profile that a conversation names, else the one of BRAIN_PROFILE.

@@ -24,7 +24,7 @@ from understudy.lm.adapter import AnswerAdapter, Predict, answer_model
 from understudy.lm.errors import AnswerEndless, AnswerError, AnswerTimeout, ModelError
 from understudy.lm.prompt import form, tokens, written
 from understudy.lm.repair import fields_of
-from understudy.lm.roles import get_teacher_lm, model_names
+from understudy.lm.roles import get_teacher_lm, model_names, talkers
 from understudy.nodes.brain import Brain
 from understudy.nodes.faculty import Score, with_labels
 from understudy.nodes.goals import Phrases
@@ -158,7 +158,7 @@ async def label_by_teacher(
 
 
 def _check(settings: Settings) -> None:
-    if settings.lm_provider == "embedded":
+    if "teacher" not in talkers(settings):
         raise SettingsError(
             "LM_PROVIDER=embedded: the embedded teacher rewrites instructions, it does not label;"
             " set LM_PROVIDER=ollama"
