@@ -22,6 +22,7 @@ _HOMES = {
     "understudy.nodes.quality": ["quality_metric"],
     "understudy.nodes.goals": ["goals_metric"],
     "understudy.nodes.response": ["response_metric"],
+    "understudy.nodes.betting": ["PairedBettingTest"],
     "understudy.nodes.dataset": ["DatasetBuilder"],
     "understudy.graph.shadow": ["create_shadow_workflow"],
     "understudy.graph.optimization": ["create_optimization_workflow"],

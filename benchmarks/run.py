@@ -22,7 +22,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 
-from understudy.benchmarks import prompt_cache
+from understudy.benchmarks import ab_power, prompt_cache
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.demo import BUNDLED
 from understudy.graph.shadow import build, create_shadow_workflow
@@ -47,6 +47,7 @@ def main() -> None:
     import_time()
     status_time()
     prompt_cache.table(BUNDLED, prompt_cache.MEASURED_TURNS)
+    ab_power.table(2000)
 
 
 async def time_of_a_turn(said: list[Turn], turns: int) -> None:
