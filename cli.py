@@ -373,38 +373,30 @@ def _show_demo(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     seen, learnt = found["observe"], found["optimize"]
-    table = Table(title="On conversations that nothing was learnt from: before and after", title_justify="left")
-    for column in ("module", "turns", "score before", "after", "right before", "after", "version", "verdict"):
-        table.add_column(column, justify="left" if column in ("module", "version", "verdict") else "right")
+    table = Table(title="On conversations that nothing was learnt from, before and after", title_justify="left")
+    for column in ("module", "turns", "score", "right", "new version"):
+        table.add_column(column, justify="right" if column == "turns" else "left", no_wrap=True)
     for name, stages in found["sealed"].items():
         before, after = stages["before"], stages["after"]
-        result = learnt["module_results"].get(name, {})
-        fields = list(before["right"])
-        table.add_row(
-            name,
-            str(before["turns"]),
-            *(("-" if stage["score"] is None else f"{stage['score']:.2f}") for stage in (before, after)),
-            *(
-                "\n".join(f"{field} {stage['right'].get(field) or 0:.0%}" for field in fields)
-                for stage in (before, after)
-            ),
-            result.get("version") or "v0.0",
-            f"{result.get('status', '')}: {result.get('reason', '')}",
-        )
-    console = Console()
+        scores = [stage["score"] for stage in (before, after)]
+        right = [f"{field} {share:.0%} -> {after['right'][field]:.0%}" for field, share in before["right"].items()]
+        row = (str(before["turns"]), "-" if None in scores else "{:.2f} -> {:.2f}".format(*scores), "\n".join(right))
+        table.add_row(name, *row, learnt["module_results"].get(name, {}).get("status", ""))
+    console = Console(soft_wrap=True, highlight=False)
     console.print(
         f"Observed {seen['conversations']} conversations, {seen['turns']} customer turns, in {seen['seconds']:.1f} s: "
         f"{seen['decisions']} decisions, {seen['faults']} faults, {seen['evidence']} pieces of evidence.\n"
         f"Learnt from them: {learnt['optimized_count']} of {len(learnt['module_results'])} modules have a better "
-        f"instruction now. Observed them again in {found['again']['seconds']:.1f} s.",
-        highlight=False,
+        f"instruction now. Observed them again in {found['again']['seconds']:.1f} s.\n"
     )
     console.print(table)
+    for name, result in learnt["module_results"].items():
+        console.print(f"{name}: {result['reason']}", markup=False)
     gym = Path(seen["gym"])
     console.print(
-        "The embedded engine answered. It needs nothing and is no substitute for a real model.\n"
+        "\nThe embedded engine answered. It needs nothing and is no substitute for a real model.\n"
         f"All of it is in {gym.parent}: open the .db files with any SQLite tool, or run\n"
         f"  RL_GYM_DB_PATH={gym} OPTIMIZED_MODULES_DIR={gym.parent / 'optimized_modules'} \\\n"
         f"    {sys.argv[0]} optimize --show last",
-        highlight=False,
+        markup=False,
     )

@@ -49,7 +49,8 @@ class _Line:
             known["accepted"] += 1
         if "expected_seconds" in news:
             said = f"{news['calls']:,} calls, {news['proposals']} proposals, about {news['expected_seconds']:.0f} s"
-            self._progress.console.print(f"{news['module']}: at most {said}", markup=False, highlight=False)
+            if self._progress.console.is_terminal:
+                self._progress.console.print(f"{news['module']}: at most {said}", markup=False, highlight=False)
         elif "before" in news:
             said = f"sealed {news['before']:.3f} -> {news['score']:.3f}"
         else:
