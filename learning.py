@@ -18,10 +18,20 @@ PROFILE = click.option("--profile", help="A profile's name; BRAIN_PROFILE's when
 @click.option("--module", "modules", multiple=True, help="Only this module; may be given several times.")
 @PROFILE
 @click.option("--newest", type=click.IntRange(1), help="How many decisions are considered, newest first.")
+@click.option(
+    "--approve", multiple=True, metavar="MODULE", help="Publish what a run waits with; PUBLISH_APPROVAL=manual."
+)
+@click.option("--decline", multiple=True, metavar="MODULE", help="Do not publish it.")
 @click.option("--show", "run_id", metavar="RUN", help="Show the report of a run again; `last` is the newest.")
 @JSON
 def optimize(
-    modules: tuple[str, ...], profile: str | None, newest: int | None, run_id: str | None, as_json: bool
+    modules: tuple[str, ...],
+    profile: str | None,
+    newest: int | None,
+    approve: tuple[str, ...],
+    decline: tuple[str, ...],
+    run_id: str | None,
+    as_json: bool,
 ) -> int:
     r"""Learn from evidence: a teacher rewrites the modules' instructions, and what is proved better is used.
 
@@ -33,7 +43,8 @@ def optimize(
       rejected    no better, or it carries a customer's data
       skipped     there is too little evidence, or all of one kind
 
-    Ctrl-C or a crash loses nothing: the same command goes on where it stopped.
+    Ctrl-C or a crash loses nothing: the same command goes on where it stopped. With PUBLISH_APPROVAL=manual nothing is
+    published before a person has said so: --approve MODULE or --decline MODULE.
     """
     from understudy import optimize as learning
     from understudy.nodes.run import report_page
@@ -41,6 +52,9 @@ def optimize(
     brain = open_brain()
     if run_id is not None:
         report = learning.find_run(brain, run_id)
+    elif approve or decline:
+        answers = {**dict.fromkeys(approve, True), **dict.fromkeys(decline, False)}
+        report = asyncio.run(learning.approve(brain, profile, answers))
     else:
         with watching() as watch:
             run = learning.optimize(brain, profile=profile, modules=list(modules), newest=newest, on_news=watch)

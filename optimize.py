@@ -25,6 +25,9 @@ from understudy.nodes.modules import MODULES
 News = Callable[[dict[str, Any]], None]
 
 
+_HOW = "understudy optimize --approve {module}, or --decline {module}"
+
+
 class OptimizationBusy(UnderstudyError):
     """Another process is optimising the same profile."""
 
@@ -101,29 +104,30 @@ async def _outcome(graph: Any, config: RunnableConfig, gym: Gym, run_id: str) ->
     waiting = [interrupt.value for task in state.tasks for interrupt in task.interrupts]
     results = dict(state.values.get("results") or {})
     for one in waiting:
-        results[one["module"]] = {**one, "status": "candidate", "reason": "waits for a person to approve it"}
+        results[one["module"]] = {**one, "status": "candidate", "reason": f"waits for a person: {_HOW.format(**one)}"}
     return {**(gym.run(run_id) or {}), "status": "success", "optimized_count": 0, "module_results": results}
 
 
-async def approve(brain: Brain, run_id: str, answers: dict[str, bool]) -> dict[str, Any]:
-    """Answer for modules of a run whether their new version may be published; return the report.
+async def approve(brain: Brain, profile: str | None, answers: dict[str, bool]) -> dict[str, Any]:
+    """Answer whether the versions that a profile's run waits with may be published; return the report.
 
     Raises:
-        NoRun: there is no such run, or it does not wait.
+        NoRun: no run of the profile waits for these modules.
     """
-    gym = gym_of(brain)
-    async with open_checkpointer(gym.path) as saver:
-        graph = create_optimization_workflow(checkpointer=saver)
-        config = RunnableConfig(configurable={"thread_id": run_id})
-        state = await graph.aget_state(config)
-        waiting = {i.value["module"]: i.id for task in state.tasks for i in task.interrupts}
-        if not waiting:
-            raise NoRun(f"run {run_id} does not wait for anything")
-        said = {waiting[name]: answer for name, answer in answers.items() if name in waiting}
-        answer: Command[Any] = Command(resume=said)
-        await graph.ainvoke(answer, config, context=WithBrain(brain=brain), durability="sync")
-        report = await _outcome(graph, config, gym, run_id)
-    return report
+    gym, name = gym_of(brain), brain.profile(profile).name
+    with _alone(brain.settings.optimized_modules_dir / name):
+        run_id = gym.unfinished_run(name) or ""
+        async with open_checkpointer(gym.path) as saver:
+            graph = create_optimization_workflow(checkpointer=saver)
+            config = RunnableConfig(configurable={"thread_id": run_id})
+            tasks = (await graph.aget_state(config)).tasks if run_id else ()
+            waiting = {i.value["module"]: i.id for task in tasks for i in task.interrupts}
+            if unknown := answers.keys() - waiting.keys():
+                there = f"it waits for {', '.join(waiting)}" if waiting else "none waits"
+                raise NoRun(f"no run of profile {name} waits for {', '.join(sorted(unknown))}; {there}")
+            answer: Command[Any] = Command(resume={waiting[module]: said for module, said in answers.items()})
+            await graph.ainvoke(answer, config, context=WithBrain(brain=brain), durability="sync")
+            return await _outcome(graph, config, gym, run_id)
 
 
 def gym_of(brain: Brain) -> Gym:

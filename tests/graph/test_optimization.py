@@ -26,7 +26,7 @@ from understudy.lm.teacher import EmbeddedTeacher
 from understudy.nodes.brain import Brain, own_brain
 from understudy.nodes.publish import verdict
 from understudy.nodes.run import report_page
-from understudy.optimize import OptimizationBusy, approve, optimize, run_gepa_optimization
+from understudy.optimize import OptimizationBusy, optimize, run_gepa_optimization
 from understudy.replay import replay
 from understudy.settings import Settings, current_settings
 from understudy.tests.ollama.server import OllamaServer
@@ -201,22 +201,23 @@ def test_a_customer_s_data_is_never_published(
         assert not [text for text in (*written, json.dumps(report), caplog.text) if secret in text]
 
 
-def test_manual_approval_waits_for_a_person(home: Path, quick: None) -> None:
-    brain = observed(home, bundled(), publish_approval="manual")
-    report = learn(brain, "goals")
-    assert report["module_results"]["goals"]["reason"] == "waits for a person to approve it"
-    assert brain.versioning("default").latest("goals") == "v0.0"
-    done = asyncio.run(approve(brain, report["run_id"], {"goals": True}))
-    assert done["module_results"]["goals"]["status"] == "published"
-    assert brain.versioning("default").latest("goals") == "v1.0"
-
-
-def test_a_person_may_decline(home: Path, quick: None) -> None:
-    brain = observed(home, bundled(), publish_approval="manual")
-    report = learn(brain, "goals")
-    done = asyncio.run(approve(brain, report["run_id"], {"goals": False}))
-    assert done["module_results"]["goals"]["status"] == "rejected"
-    assert brain.versioning("default").latest("goals") == "v0.0"
+@pytest.mark.parametrize("answer", ["approve", "decline"])
+def test_manual_approval_waits_for_a_person(
+    home: Path, quick: None, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setenv("PUBLISH_APPROVAL", "manual")
+    brain = observed(home, bundled())
+    for _ in range(2):
+        report = learn(brain, "goals")
+        assert "--approve goals" in report["module_results"]["goals"]["reason"], "asked again, it still waits"
+        assert brain.versioning("default").latest("goals") == "v0.0"
+    status, _, err = run_cli("optimize", "--approve", "intent")
+    assert status == 1 and "waits for intent; it waits for goals" in err
+    status, out, _ = run_cli("optimize", f"--{answer}", "goals", "--json")
+    told = json.loads(out)["module_results"]["goals"]["status"]
+    assert (status, told) == (0, "published" if answer == "approve" else "rejected")
+    assert brain.versioning("default").latest("goals") == ("v1.0" if answer == "approve" else "v0.0")
+    assert run_cli("optimize", f"--{answer}", "goals")[0] == 1
 
 
 def test_one_at_a_time(home: Path, quick: None) -> None:
