@@ -42,18 +42,19 @@ def clean_json(value: Any) -> Any:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         if len(text) > MAX_TEXT:
             raise InputError(f"{len(text):,} characters of JSON; at most {MAX_TEXT:,} are kept")
-        return _cleaned(json.loads(text))
+        return cleaned(json.loads(text))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"not plain JSON: {error}") from None
 
 
-def _cleaned(value: Any) -> Any:
+def cleaned(value: Any) -> Any:
+    """Return a JSON value with every text in it cleaned."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list):
-        return [_cleaned(item) for item in value]
+        return [cleaned(item) for item in value]
     if isinstance(value, dict):
-        return {clean_text(key): _cleaned(item) for key, item in value.items()}
+        return {clean_text(key): cleaned(item) for key, item in value.items()}
     return value
 
 

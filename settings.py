@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     ollama_model: str = "gemma3:4b"
     ollama_teacher_model: str = "qwen3:8b"
     ollama_teacher_reasoning: bool = False
-    ollama_num_ctx: Annotated[int, Field(ge=512)] = 8192
+    ollama_num_ctx: Annotated[int, Field(ge=2048)] = 8192
     ollama_num_parallel: Count = 4
     ollama_keep_alive: str = "30m"
     ollama_timeout: Positive = 60
@@ -123,7 +123,8 @@ class Settings(BaseSettings):
     def _check_url(cls, value: str) -> str:
         try:
             parts = urlsplit(value)
-            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and " " not in value
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            usable = usable and not parts.query and not parts.fragment and " " not in value
         except ValueError:
             usable = False
         if not usable:
@@ -162,6 +163,7 @@ def _line(error: Any) -> str:
         return message
     name = str(error["loc"][0]).upper()
     field = Settings.model_fields.get(str(error["loc"][0]))
-    shown = "***" if name == "BRAIN_API_TOKEN" else repr(error["input"])[:200]
+    secret = name == "BRAIN_API_TOKEN" or "@" in str(error["input"])
+    shown = "***" if secret else repr(error["input"])[:200]
     default = f" (default {field.default})" if field is not None and field.default is not None else ""
     return f"{name}={shown}: {message}{default}"

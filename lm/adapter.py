@@ -115,7 +115,7 @@ def answer_model(signature: Any) -> type[BaseModel]:
         name: (annotation(field), Field(description=(field.json_schema_extra or {}).get("desc") or None))
         for name, field in signature.output_fields.items()
     }
-    return create_model("Answer", __config__=ConfigDict(extra="forbid"), **fields)
+    return create_model("Answer", __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
 @lru_cache(maxsize=512)

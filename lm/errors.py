@@ -14,7 +14,7 @@ from dspy.lm15 import (
 )
 from dspy.utils.exceptions import AdapterParseError
 
-from understudy.intake import UnderstudyError
+from understudy.intake import UnderstudyError, clean_text
 
 KEPT_TEXT = 2000
 """Characters of a useless answer that are kept with its fault."""
@@ -119,9 +119,8 @@ class AnswerError(AdapterParseError, ModelError):
     """
 
     def __init__(self, reason: str, text: str, signature: Any) -> None:
-        super().__init__("AnswerAdapter", signature, text[:KEPT_TEXT], reason)
-        self.reason = reason
-        self.text = text[:KEPT_TEXT]
+        self.reason, self.text = clean_text(reason), clean_text(text[:KEPT_TEXT])
+        super().__init__("AnswerAdapter", signature, self.text, self.reason)
 
     def __str__(self) -> str:
         return self.reason

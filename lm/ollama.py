@@ -5,7 +5,7 @@ The OpenAI-compatible endpoint ignores num_ctx and cuts prompts without a word, 
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_ollama import ChatOllama
 from langsmith import tracing_context
 
+from understudy.intake import clean_text
 from understudy.lm.errors import (
     AnswerEndless,
     AnswerTimeout,
@@ -70,16 +71,17 @@ class OllamaEngine:
         self._reasoning = reasoning
         self._seconds = settings.ollama_timeout
         self._num_ctx = settings.ollama_num_ctx
-        self._keep_alive = _number_or_text(settings.ollama_keep_alive)
+        self._keep_alive = _duration(settings.ollama_keep_alive)
         self._traced = None if settings.brain_tracing else False
         self._chat = ChatOllama(
             model=model,
             base_url=self.server.url,
             keep_alive=self._keep_alive,
             client_kwargs=dict(self.server.http),
+            async_client_kwargs={"transport": self.server.transport()},
             cache=False,
         )
-        self._loader = ollama.AsyncClient(self.server.url, **self.server.http)
+        self._loader = ollama.AsyncClient(self.server.url, **self.server.http, transport=self.server.transport())
 
     def complete(self, request: Request) -> Response:
         """Answer a request.
@@ -105,7 +107,8 @@ class OllamaEngine:
     async def answer(self, request: Request) -> Response:
         """Answer a request, on the models' own event loop."""
         most = request.config.max_tokens or ANSWER_TOKENS
-        request, left_out, cut = shortened(request, self._num_ctx - most)
+        # In a thread: what is very long takes a while, and the loop is everybody's.
+        request, left_out, cut = await asyncio.to_thread(shortened, request, self._num_ctx - most)
         response = await self.server.call(self.model, self._seconds, self._load, lambda: self._ask(request, most))
         if left_out or cut:
             told = {**(response.provider_data or {}), "left_out": left_out, "cut": cut}
@@ -129,9 +132,9 @@ class OllamaEngine:
                 if size > CHARACTERS_A_TOKEN * most:
                     raise AnswerEndless(f"{self.server.url}: {self.model} went on beyond {most} tokens")
                 done = chunk if chunk.response_metadata.get("done") else done
-        if done is None:
-            raise ConnectionCut(f"{self.server.url}: the answer of {self.model} ended in the middle")
-        return _response(self.model, "".join(said), done)
+            if done is None:
+                raise ConnectionCut(f"{self.server.url}: the answer of {self.model} ended in the middle")
+            return _response(self.model, clean_text("".join(said)), done)
 
     async def _chunks(self, request: Request, most: int) -> AsyncIterator[AIMessageChunk]:
         config = request.config
@@ -180,20 +183,26 @@ class AsyncOllamaEngine:
 T = TypeVar("T")
 
 
-def asked(settings: Settings, question: Callable[[ollama.Client], T], model: str = "") -> T:
+def asked(settings: Settings, question: Callable[[ollama.AsyncClient], Awaitable[T]], model: str = "") -> T:
     """Ask the server something else than a chat; ModelError when it does not answer."""
-    server = _server(settings)
+    return start(_asked(_server(settings), question, model)).result()
+
+
+async def _asked(server: ModelServer, question: Callable[[ollama.AsyncClient], Awaitable[T]], model: str) -> T:
     with _typed(server.url, model):
-        client = ollama.Client(server.url, **{**server.http, "timeout": LOOK_SECONDS})
-        with client._client:
-            return question(client)
+        client = ollama.AsyncClient(server.url, **server.http, transport=server.transport())
+        async with asyncio.timeout(LOOK_SECONDS), client._client:
+            return await question(client)
 
 
 def version(settings: Settings) -> str:
     """Return the server's version; ModelError when it does not answer, or is no Ollama."""
-    server = _server(settings)
-    with _typed(server.url, ""), httpx.Client(**{**server.http, "timeout": LOOK_SECONDS}) as client:
-        return str(client.get(f"{server.url}/api/version").raise_for_status().json()["version"])
+
+    async def ask(client: ollama.AsyncClient) -> str:
+        answer = await client._client.get("/api/version")
+        return str(answer.raise_for_status().json()["version"])
+
+    return asked(settings, ask)
 
 
 def _server(settings: Settings) -> ModelServer:
@@ -203,13 +212,16 @@ def _server(settings: Settings) -> ModelServer:
 def _response(model: str, text: str, done: AIMessageChunk) -> Response:
     told, usage = done.response_metadata, done.usage_metadata
     read, written = (usage["input_tokens"], usage["output_tokens"]) if usage else (0, 0)
+    times = {ours: told[theirs] for ours, theirs in _TIMES.items() if told.get(theirs)}
+    if not all(0 <= number < 2**53 for number in (read, written, *times.values())):
+        raise ValueError("counts that cannot be")
     return Response(
         id=None,
         model=model,
         message=Message.assistant([TextPart(text)]),
         finish_reason="length" if told.get("done_reason") == "length" else "stop",
         usage=Usage(input_tokens=read, output_tokens=written, total_tokens=read + written),
-        provider_data={ours: round(told[theirs] / 1e6, 3) for ours, theirs in _TIMES.items() if told.get(theirs)},
+        provider_data={name: round(time / 1e6, 3) for name, time in times.items()},
     )
 
 
@@ -228,11 +240,11 @@ def _typed(url: str, model: str) -> Iterator[None]:
         raise _of_connecting(url, error) from None
     except httpx.ConnectTimeout:
         raise ServerRefused(f"{url}: no connection within {CONNECT_SECONDS:g} s; is the server running?") from None
-    except httpx.TimeoutException:
+    except (httpx.TimeoutException, TimeoutError):
         raise AnswerTimeout(f"{url}: no answer within {LOOK_SECONDS:g} s") from None
     except httpx.HTTPError as error:
         raise ConnectionCut(f"{url}: {str(error) or type(error).__name__}") from None
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise NotOllama(f"{url}: what came is no answer of Ollama's ({type(error).__name__})") from None
 
 
@@ -263,6 +275,6 @@ def _of_connecting(url: str, error: BaseException) -> ModelError:
     return ServerRefused(f"{url}: nothing listens there; start it with: ollama serve")
 
 
-def _number_or_text(duration: str) -> int | str:
+def _duration(text: str) -> str:
     """Return a time as Ollama takes it: a bare number is seconds."""
-    return int(float(duration)) if duration.lstrip("-").replace(".", "", 1).isdigit() else duration
+    return f"{text}s" if text.lstrip("-").replace(".", "", 1).isdigit() else text

@@ -23,6 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from understudy.intake import cleaned
 from understudy.lm.errors import AnswerEmpty, AnswerError, FieldMissing, NotJson, OutOfRange, WrongLabel, WrongType
 from understudy.lm.shape import Field, read_fields
 
@@ -33,7 +34,10 @@ _KINDS: dict[str, type[AnswerError]] = {
     "less_than_equal": OutOfRange,
     "finite_number": OutOfRange,
 }
-_NUMBER = re.compile(r"\s*(-?\d+)(?:[.,](\d+))?\s*(%?)\s*")
+_NUMBER = re.compile(r"\s*(-?\d+)(?:(?:\.|,(?!(?<=[1-9],)\d{3}(?!\d)))(\d+))?\s*(%?)\s*")
+_DECIMAL = re.compile(r"(:\s*-?\d+),(?!(?<=[1-9],)\d{3}(?!\d))(\d+)(?=\s*[,}]|\s*$)")
+"""A comma between digits that is no comma between thousands."""
+
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*")')
 
 
@@ -49,16 +53,34 @@ def fit(text: str, model: type[BaseModel], signature: Any) -> tuple[dict[str, An
         pass
     if not text.strip():
         raise AnswerEmpty("the answer is empty", text, signature)
-    rules: list[str] = []
-    found = _object(text, rules)
-    if isinstance(found, str):
-        raise NotJson(found, text, signature)
-    try:
-        return dict(model.model_validate(_repaired(found, fields_of(model), rules))), list(dict.fromkeys(rules))
-    except ValidationError as error:
-        wrong = error.errors()
-        kind = _KINDS.get(wrong[0]["type"], WrongType)
-        raise kind("; ".join(map(_line, wrong[:3])), text, signature) from None
+    wrong: AnswerError = NotJson("the answer holds no JSON object", text, signature)
+    for version, rules in _versions(text):
+        found = list(_objects(version))
+        if any(value != found[0][0] for value, _ in found):
+            wrong = NotJson(f"the answer holds {len(found)} JSON objects; one is wanted", text, signature)
+        elif found:
+            value, alone = found[0]
+            rules = [*rules, *([] if alone else ["prose"])]
+            try:
+                fields = model.model_validate(_repaired(cleaned(value), fields_of(model), rules), strict=False)
+                return dict(fields), list(dict.fromkeys(rules))
+            except ValidationError as error:
+                wrong = _named(error, text, signature)
+    raise wrong
+
+
+def _named(error: ValidationError, text: str, signature: Any) -> AnswerError:
+    wrong = error.errors()
+    kind = _KINDS.get(wrong[0]["type"], WrongType)
+    return kind("; ".join(map(_line, wrong[:3])), text, signature)
+
+
+def _versions(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the text as it may be meant, with the rules for that; the first in which a fitting object stands counts."""
+    _, tag, after = text.rpartition("</think>")
+    for version, rules in ((after, ["thinking"]), (text, [])) if tag else ((text, []),):
+        yield version, rules
+        yield _without_commas(version), [*rules, "comma"]
 
 
 @lru_cache(maxsize=512)
@@ -67,26 +89,9 @@ def fields_of(model: type[BaseModel]) -> tuple[Field, ...]:
     return read_fields(model.model_json_schema())
 
 
-def _object(text: str, rules: list[str]) -> dict[str, Any] | str:
-    """Return the one JSON object in a text, or what is wrong."""
-    before, tag, after = text.rpartition("</think>")
-    if tag:
-        rules.append("thinking")
-        text = after
-    for rule, version in (("", text), ("comma", _without_commas(text))):
-        found = list(_objects(version))
-        if any(value != found[0][0] for value, _ in found):
-            return f"the answer holds {len(found)} JSON objects; one is wanted"
-        if found:
-            value, alone = found[0]
-            rules.extend(name for name, needed in (("prose", not alone), (rule, bool(rule))) if needed)
-            return value
-    return "the answer holds no JSON object"
-
-
 def _objects(text: str) -> Iterator[tuple[dict[str, Any], bool]]:
     """Yield the JSON objects that stand in a text side by side, each with whether nothing else stands there."""
-    decoder, start = json.JSONDecoder(), text.find("{")
+    decoder, start = json.JSONDecoder(object_pairs_hook=_once), text.find("{")
     while start >= 0:
         try:
             value, end = decoder.raw_decode(text, start)
@@ -96,22 +101,35 @@ def _objects(text: str) -> Iterator[tuple[dict[str, Any], bool]]:
         start = text.find("{", end)
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object; one that says two things of the same field says nothing."""
+    value: dict[str, Any] = {}
+    for key, one in pairs:
+        if key in value and value[key] != one:
+            raise ValueError(f"{key} is there twice")
+        value[key] = one
+    return value
+
+
 def _without_commas(text: str) -> str:
     """Put right commas that JSON does not allow, outside its strings."""
-    parts = _STRING.split(text)
+    begin = max(text.find("{"), 0)  # a quote in the prose before it opens no string
+    parts = _STRING.split(text[begin:])
     for i in range(0, len(parts), 2):
-        parts[i] = re.sub(r",(\s*[}\]])", r"\1", re.sub(r"(:\s*-?\d+),(\d+)(?=\s*[,}]|\s*$)", r"\1.\2", parts[i]))
-    return "".join(parts)
+        parts[i] = re.sub(r",(\s*[}\]])", r"\1", _DECIMAL.sub(r"\1.\2", parts[i]))
+    return text[:begin] + "".join(parts)
 
 
 def _repaired(given: dict[str, Any], fields: Iterable[Field], rules: list[str]) -> dict[str, Any]:
     """Return the fields under their own names, each value repaired as its kind allows."""
-    spare = {_folded(key): key for key in given}
+    spare: dict[str, str] = {}
+    for key in given:
+        spare[_folded(key)] = "" if _folded(key) in spare else key  # two that could be meant are none
     values: dict[str, Any] = {}
     taken = set()
     for one in fields:
-        key = one.name if one.name in given else spare.get(_folded(one.name))
-        if key is None:
+        key = one.name if one.name in given else spare.get(_folded(one.name), "")
+        if not key:
             continue
         if key != one.name:
             rules.append("field_name")
@@ -126,8 +144,8 @@ def _value(value: Any, one: Field, rules: list[str]) -> Any:
     match one.kind:
         case "label":
             return _label(value, one, rules)
-        case "number" if isinstance(value, str):
-            return _number(value, rules)
+        case "number" if isinstance(value, str | bool):
+            return _number(str(value), rules)
         case "labels" | "texts":
             if isinstance(value, str):
                 rules.append("single")
@@ -156,7 +174,7 @@ def _number(text: str, rules: list[str]) -> Any:
 
 
 def _folded(name: str) -> str:
-    return re.sub(r"[\W_]+", "_", name.strip().lower()).strip("_")
+    return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
 def _line(error: Any) -> str:

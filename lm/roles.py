@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, Literal
 
 import dspy
 from dspy.lm15 import Request, Response, StreamAssemblyError
 
 from understudy.lm.embedded import AsyncTwin, EmbeddedStudent, WholeAnswers
-from understudy.lm.server import LOAD_SECONDS
+from understudy.lm.server import LOAD_SECONDS, made_once
 from understudy.lm.teacher import MINIBATCH, EmbeddedTeacher
 from understudy.settings import Settings, SettingsError, current_settings
 
@@ -133,7 +132,7 @@ def talkers(settings: Settings) -> tuple[Role, ...]:
     return ("student",) if settings.lm_provider == "embedded" else tuple(model_names(settings))
 
 
-@cache
+@made_once
 def get_lm(role: Role, settings: Settings) -> dspy.LM:
     """Return the model of a role, the same one for the same settings."""
     if settings.lm_provider == "ollama":

@@ -6,14 +6,16 @@ the count of calls is true for the whole process.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from contextvars import Context
-from functools import cache
+from functools import cache, wraps
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -29,6 +31,7 @@ from understudy.lm.errors import (
     ServerDown,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 TRIES = 4
@@ -46,6 +49,9 @@ CONNECT_SECONDS = 5.0
 LOAD_SECONDS = 300.0
 """How long a model may take to load."""
 
+MOST_BYTES = 8_000_000
+"""Bytes of one answer: a line of JSON for each of some thousand tokens."""
+
 FRESH_SECONDS = 60.0
 """How long after its last answer a model is taken for loaded."""
 
@@ -62,22 +68,35 @@ class ModelServer:
     """
 
     def __init__(self, url: str, places: int, remote: bool) -> None:
-        self.url = url
+        parts = urlsplit(url)
+        self.url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))  # a password is in no message
         # No connection is kept: one that the server closes meanwhile would fail the next call, and opening one costs
         # nothing beside an answer.
+        self._limits = httpx.Limits(max_keepalive_connections=0)
         self.http: dict[str, Any] = {
-            "limits": httpx.Limits(max_keepalive_connections=0),
+            "limits": self._limits,
             "follow_redirects": False,
             "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS),
             "trust_env": remote,
         }
-        self._places = asyncio.Semaphore(places)
+        if parts.username is not None:
+            self.http["auth"] = (unquote(parts.username), unquote(parts.password or ""))
+        self._count = places
+        self.begin()
+
+    def begin(self) -> None:
+        """Know nothing of the server yet; a forked process begins anew as well."""
+        self._places = asyncio.Semaphore(self._count)
         self._failures = 0
         self._last: ModelError | None = None
         self._next_probe = 0.0
         self._knocking: asyncio.Task[None] | None = None
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._fresh: dict[str, float] = {}
+
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """Return what carries the calls, and gives up an answer that never ends."""
+        return _Bounded(limits=self._limits, trust_env=bool(self.http["trust_env"]))
 
     def check(self) -> None:
         """Say at once, in any thread, that calls are held back; ServerDown says until when."""
@@ -142,7 +161,7 @@ class ModelServer:
         await asyncio.shield(task)
 
     async def _load(self, model: str, load: Callable[[], Awaitable[Any]]) -> None:
-        async with self._watched():
+        async with self._watched(proves=False):
             try:
                 async with asyncio.timeout(LOAD_SECONDS):
                     await load()
@@ -160,12 +179,13 @@ class ModelServer:
             yield
 
     @asynccontextmanager
-    async def _watched(self) -> AsyncIterator[None]:
-        """Let a call through unless calls are held back, and note how it went."""
+    async def _watched(self, *, proves: bool = True) -> AsyncIterator[None]:
+        """Let a call through unless calls are held back, and note how it went; a load proves nothing for a chat."""
         await self._admitted()
         try:
             yield
-            self._failures = 0
+            if proves:
+                self._failures = 0
         except ModelError as error:
             self._note(error)
             raise
@@ -197,20 +217,65 @@ class ModelServer:
     async def _knock(self) -> None:
         """Ask for the version before a real call: a server that is down would keep that for as long as it may take."""
         try:
-            async with httpx.AsyncClient(**{**self.http, "timeout": KNOCK_SECONDS}) as client:
+            async with asyncio.timeout(KNOCK_SECONDS), httpx.AsyncClient(**self.http) as client:
                 answer = await client.get(f"{self.url}/api/version")
                 answer.raise_for_status()
                 answer.json()["version"]
-        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+        except (httpx.HTTPError, TimeoutError, ValueError, LookupError, TypeError) as error:
             self._next_probe = monotonic() + PROBE_SECONDS
             raise ServerDown(f"{self.url}: {self._failures} failures in a row, and still: {error!r}") from None
         self._failures = FAILURES - 1  # the next call decides
 
 
-@cache
+class _Bounded(httpx.AsyncHTTPTransport):
+    """Carry answers of up to MOST_BYTES."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and count what comes."""
+        response = await super().handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _Counted(response.stream, str(request.url.copy_with(userinfo=b"")))
+        return response
+
+
+class _Counted(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream, url: str) -> None:
+        self._stream, self._url = stream, url
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._stream:
+            size += len(part)
+            if size > MOST_BYTES:
+                raise AnswerEndless(f"{self._url}: the answer went on beyond {MOST_BYTES:,} bytes")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def made_once(make: Callable[P, T]) -> Callable[P, T]:
+    """Call a function once for the same arguments, however many threads ask at the same time."""
+    made, lock = cache(make), threading.RLock()
+
+    @wraps(make)
+    def call(*arguments: P.args, **options: P.kwargs) -> T:
+        with lock:
+            return made(*arguments, **options)  # type: ignore[arg-type]
+
+    call.cache_clear = made.cache_clear  # type: ignore[attr-defined]
+    return call
+
+
+_servers: list[ModelServer] = []
+
+
+@made_once
 def server_at(url: str, places: int, remote: bool) -> ModelServer:
     """Return the one server of this process at an address."""
-    return ModelServer(url, places, remote)
+    server = ModelServer(url, places, remote)
+    _servers.append(server)
+    return server
 
 
 def start(work: Coroutine[Any, Any, T]) -> "Future[T]":
@@ -218,8 +283,18 @@ def start(work: Coroutine[Any, Any, T]) -> "Future[T]":
     return Context().run(asyncio.run_coroutine_threadsafe, work, _loop())
 
 
-@cache
+@made_once
 def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="understudy-models", daemon=True).start()
     return loop
+
+
+def _begin_anew() -> None:
+    """Forget the parent's loop, whose thread is not in a forked process."""
+    _loop.cache_clear()  # type: ignore[attr-defined]
+    for server in _servers:
+        server.begin()
+
+
+os.register_at_fork(after_in_child=_begin_anew)

@@ -20,8 +20,8 @@ def models(settings: Settings) -> list[dict[str, Any]]:
         return [{"name": name, "roles": [role]} for role, name in roles.items()]
     from understudy.lm.ollama import asked
 
-    listed = asked(settings, lambda client: client.list().models)
-    running = {one.model for one in asked(settings, lambda client: client.ps().models)}
+    listed = asked(settings, lambda client: client.list()).models
+    running = {one.model for one in asked(settings, lambda client: client.ps()).models}
     return [
         {
             "name": one.model,
@@ -52,25 +52,26 @@ def full_name(name: str) -> str:
 def _reached(settings: Settings) -> str:
     from understudy.lm.ollama import version
 
-    return f"Ollama {version(settings)} at {settings.ollama_base_url}"
+    return f"Ollama {version(settings)} at {settings.ollama_base_url.rpartition('@')[2]}"
 
 
 def _fits(settings: Settings, role: str, name: str) -> str:
     """Say of a model that it is there, can read num_ctx tokens, and does not think where it must not."""
     from understudy.lm.ollama import asked
 
+    async def look(client: Any) -> tuple[int | None, bool]:
+        shown = await client.show(name)
+        lengths = [value for key, value in (shown.modelinfo or {}).items() if key.endswith(".context_length")]
+        return (int(lengths[0]) if lengths else None), "thinking" in (shown.capabilities or [])
+
     try:
-        shown = asked(settings, lambda client: client.show(name), name)
+        longest, can_think = asked(settings, look, name)
     except ModelMissing:
         raise ModelMissing(f"{name} is not there; run: ollama pull {name}") from None
-    facts = dict(shown.modelinfo or {})
-    longest = next((int(value) for key, value in facts.items() if key.endswith(".context_length")), None)
     if longest is not None and settings.ollama_num_ctx > longest:
         raise RequestRefused(f"{name} can read {longest:,} tokens; set OLLAMA_NUM_CTX to at most that")
     context = f"{settings.ollama_num_ctx:,} of {longest:,} tokens of context" if longest else "context unknown"
-    if "thinking" not in (shown.capabilities or []):
-        if role == "teacher" and settings.ollama_teacher_reasoning:
-            raise RequestRefused(f"{name} cannot think; set OLLAMA_TEACHER_REASONING=false")
-        return f"{name}, {context}"
     thinks = role == "teacher" and settings.ollama_teacher_reasoning
-    return f"{name}, {context}, thinking {'on' if thinks else 'switched off'}"
+    if thinks and not can_think:
+        raise RequestRefused(f"{name} cannot think; set OLLAMA_TEACHER_REASONING=false")
+    return f"{name}, {context}" + (f", thinking {'on' if thinks else 'switched off'}" if can_think else "")

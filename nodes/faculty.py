@@ -11,6 +11,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 from pydantic import Field
 
+from understudy.intake import clean_text
 from understudy.lm.adapter import AnswerAdapter, Predict
 from understudy.lm.errors import AnswerError, ModelError
 from understudy.nodes.brain import brain_of
@@ -121,7 +122,7 @@ def _fault(error: NodeError, goto: str) -> Command[Any]:
     fault = Fault(
         step=error.node,
         kind=type(cause).__name__,
-        message=str(cause)[:2000],
+        message=clean_text(str(cause)[:2000]),
         text=cause.text if isinstance(cause, AnswerError) else None,
         down=isinstance(cause, ModelError) and cause.down,
     )

@@ -110,7 +110,7 @@ WRONG = [
     *((name, "0", "greater than or equal to 1") for name in COUNTS),
     *((name, "0", "greater than 0") for name in HOURS),
     *((name, "2", "less than or equal to 1") for name in SHARES),
-    ("OLLAMA_NUM_CTX", "100", "512"),
+    ("OLLAMA_NUM_CTX", "100", "2048"),
     ("OLLAMA_NUM_CTX", "8k", "integer"),
     ("RL_GYM_RETENTION_DAYS", "-1", "greater than or equal to 0"),
     ("RL_GYM_RETENTION_DAYS", "week", "integer"),

@@ -1,10 +1,14 @@
 """Models of an Ollama server, over a socket: what is sent, what comes back, and all that can go wrong."""
 
 import asyncio
+import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dspy
@@ -376,3 +380,96 @@ def test_errors_are_under_one_root_and_say_whether_to_try_again() -> None:
         "ServerRefused", "ServerUnknown", "ServerDown", "ModelMissing",
     }  # fmt: skip
     assert not any(kind.retryable for kind in kinds if issubclass(kind, AnswerError | RequestRefused | ServerDown))
+
+
+def test_a_chat_that_fails_opens_the_breaker_though_the_model_loads(ollama: OllamaServer) -> None:
+    ollama.play("500")
+    kinds = []
+    for _ in range(6):
+        with pytest.raises(ModelError) as caught:
+            ask()
+        kinds.append(caught.type)
+    assert kinds[0] is ServerBroke and kinds[-1] is ServerDown
+    assert len(sent(ollama)) <= 12
+
+
+def test_half_a_character_is_no_reason_to_fail(ollama: OllamaServer) -> None:
+    good = {"conflict_type": "none", "confidence": 0.5, "reasoning": "sad HALF"}
+    half = json.dumps(good).replace("HALF", "\\ud83d")
+    ollama.reply = lambda *_: half
+    assert ask()[0].reasoning.encode("utf-8").startswith(b"sad ")
+    ollama.reply = lambda *_: half.replace("none", "cross")
+    with pytest.raises(WrongLabel) as caught:
+        ask()
+    assert str(caught.value).encode("utf-8") and caught.value.text.encode("utf-8")
+
+
+@pytest.mark.parametrize("count", [-1, 10**30])
+def test_counts_that_cannot_be_are_no_answer(ollama: OllamaServer, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr("understudy.tests.ollama.server._tokens", lambda text: count)
+    with pytest.raises(NotOllama):
+        ask()
+    ollama.truncated.clear()
+
+
+def test_threads_that_ask_first_at_the_same_time_share_one_loop(ollama: OllamaServer) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: ask(f"message {number}")[0], range(16)))
+    assert len(found) == 16
+    assert sum(thread.name == "understudy-models" for thread in threading.enumerate()) == 1
+
+
+def test_a_version_that_drips_holds_nobody_up(ollama: OllamaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask()
+    server = get_student_lm(Settings()).engine.server
+    server._failures, server._next_probe = 10, 0.0
+    monkeypatch.setattr(server_file, "KNOCK_SECONDS", 0.2)
+    ollama.play("drip", path="/api/version")
+    started = time.monotonic()
+    with pytest.raises(ServerDown):
+        ask()
+    assert time.monotonic() - started < 2
+
+
+def test_an_answer_without_an_end_is_given_up_by_its_bytes(
+    ollama: OllamaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_file, "MOST_BYTES", 3000)
+    ollama.reply = lambda *_: json.dumps({"conflict_type": "none", "confidence": 0.5, "reasoning": "x" * 3500})
+    with pytest.raises(AnswerEndless, match="beyond 3,000 bytes"):
+        ask()
+
+
+def test_a_password_is_used_and_in_no_message(ollama: OllamaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_BASE_URL", ollama.url.replace("http://", "http://ines:s3cret@"))
+    assert ask()[0].conflict_type == "frustration"
+    ollama.play("500")
+    with pytest.raises(ServerBroke) as caught:
+        ask()
+    assert "s3cret" not in str(caught.value) and ollama.url in str(caught.value)
+    monkeypatch.setenv("OLLAMA_BASE_URL", "http://ines:s3cret@127.0.0.1:9?x=1")
+    with pytest.raises(SettingsError) as wrong:
+        Settings()
+    assert "s3cret" not in str(wrong.value)
+
+
+def test_a_forked_process_has_a_loop_of_its_own(ollama: OllamaServer) -> None:
+    ask()
+    code = (
+        "import os, dspy\n"
+        "from understudy.lm.adapter import AnswerAdapter\n"
+        "from understudy.lm.roles import get_student_lm\n"
+        "from understudy.nodes.modules import MODULES\n"
+        "from understudy.profile import load_profile\n"
+        "def ask():\n"
+        "    with dspy.context(lm=get_student_lm(), adapter=AnswerAdapter(), disable_history=True, trace=None):\n"
+        "        return MODULES['conflict'].program(load_profile('default'))(history=[], message='hello')\n"
+        "ask()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    ask()\n"
+        "    os._exit(7)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.stdout.strip() == "7", done.stderr

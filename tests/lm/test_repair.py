@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from understudy.intake import cleaned
 from understudy.lm.adapter import answer_model
 from understudy.lm.errors import (
     AnswerEmpty,
@@ -60,6 +61,8 @@ def read(text: str) -> tuple[dict[str, Any], list[str]]:
         (json.dumps({**GOOD, "confidence": "90 %", "note": 1}), ["number", "extra_field"]),
         (json.dumps({**GOOD, "confidence": "0,9", "note": 1}), ["number", "extra_field"]),
         (json.dumps({**GOOD, "topics": "price"}), ["single"]),
+        (f'A 5" screen. {TEXT}'.replace("0.9", "0,9"), ["comma", "prose"]),
+        (TEXT.replace('"}', '", "meta": {},}'), ["comma", "extra_field"]),
     ],
 )
 def test_what_is_plain_is_repaired_and_the_rule_named(text: str, rules: list[str]) -> None:
@@ -91,6 +94,11 @@ def test_what_is_plain_is_repaired_and_the_rule_named(text: str, rules: list[str
         (json.dumps({**GOOD, "confidence": None}), WrongType, "confidence"),
         (json.dumps({**GOOD, "topics": {"a": 1}}), WrongType, "topics"),
         ("{" * 5000, NotJson, "no JSON object"),
+        (json.dumps({**GOOD, "confidence": True}), WrongType, "confidence"),
+        (json.dumps({**GOOD, "confidence": "1,000"}), WrongType, "confidence"),
+        (TEXT.replace("0.9", "1,000"), NotJson, "no JSON object"),
+        (TEXT.replace('"mood": "bad"', '"Mood": "bad", "mood ": "none"'), FieldMissing, "mood"),
+        (f"Well, {TEXT}".replace('"mood": "bad"', '"mood": "bad", "mood": "none"'), NotJson, "no JSON object"),
         ('{"a":' * 5000, NotJson, "no JSON object"),
     ],
 )
@@ -99,6 +107,20 @@ def test_what_is_not_plain_is_an_error_of_its_kind(text: str, kind: type[AnswerE
         read(text)
     assert isinstance(caught.value, ModelError) and text.startswith(caught.value.text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+
+
+def test_what_no_text_can_hold_is_replaced_not_kept() -> None:
+    half = TEXT.replace("He said", "\\ud83d said")
+    fields, _ = read(half)
+    assert fields["reasoning"].encode() and "said" in fields["reasoning"]
+    with pytest.raises(WrongLabel) as caught:
+        read(half.replace('"bad"', '"furious"'))
+    assert str(caught.value).encode() and caught.value.text.encode()
+
+
+def test_a_closed_thought_in_a_text_is_no_thought() -> None:
+    answer = {**GOOD, "reasoning": "he wrote </think> himself", "note": 1}
+    assert read(json.dumps(answer)) == ({**GOOD, "reasoning": answer["reasoning"]}, ["extra_field"])
 
 
 @given(st.text() | st.from_regex(r'[{}\[\]",:a-z0-9 ]*', fullmatch=True))
@@ -115,4 +137,4 @@ def test_any_text_is_an_answer_or_an_error_of_ours(text: str) -> None:
 def test_a_good_answer_comes_through_unchanged_whatever_stands_in_its_texts(mood: str, sure: float, why: str) -> None:
     answer = {**GOOD, "mood": mood, "confidence": sure, "reasoning": why}
     assert read(json.dumps(answer)) == (answer, [])
-    assert read(f"Well, {json.dumps(answer)}")[0] == answer
+    assert read(f"Well, {json.dumps(answer)}")[0] == cleaned(answer)
