@@ -26,7 +26,7 @@ _HOMES = {
     "understudy.nodes.dataset": ["DatasetBuilder"],
     "understudy.graph.shadow": ["create_shadow_workflow"],
     "understudy.graph.optimization": ["create_optimization_workflow"],
-    "understudy.optimize": ["NoRun", "OptimizationBusy", "run_gepa_optimization"],
+    "understudy.optimize": ["NoRun", "OptimizationBusy", "RunWaits", "run_gepa_optimization"],
     "understudy.replay": ["ReplayError"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -396,7 +396,7 @@ def _show_demo(found: dict[str, Any]) -> None:
     console.print(
         "\nThe embedded engine answered. It needs nothing and is no substitute for a real model.\n"
         f"All of it is in {gym.parent}: open the .db files with any SQLite tool, or run\n"
-        f"  RL_GYM_DB_PATH={gym} OPTIMIZED_MODULES_DIR={gym.parent / 'optimized_modules'} \\\n"
+        f"  RL_GYM_DB_PATH={gym} OPTIMIZED_MODULES_DIR={gym.parent / 'demo_modules'} \\\n"
         f"    {sys.argv[0]} optimize --show last",
         markup=False,
     )

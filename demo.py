@@ -32,7 +32,7 @@ async def run_demo(
         GymError: the folder cannot be written.
     """
     own = {"brain_profile": "default", "brain_enabled": True, "rl_gym_enabled": True, "use_optimized_modules": True}
-    files = {"optimized_modules_dir": folder / "optimized_modules"}
+    files = {"optimized_modules_dir": folder / "demo_modules"}
     shutil.rmtree(files["optimized_modules_dir"], ignore_errors=True)
     settings = Settings().model_copy(update={**own, **files, "publish_approval": "auto"})
     before = Brain(settings.model_copy(update={"rl_gym_db_path": _fresh(folder / "demo_gym.db")}))

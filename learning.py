@@ -144,9 +144,12 @@ def compare(module: str, a: str, b: str, profile: str | None, as_json: bool) -> 
 @JSON
 def rollback(module: str, version: str, profile: str | None, as_json: bool) -> None:
     """Use an earlier version of a module again, from the next turn on; v0.0 is the hand-written one."""
+    from understudy.nodes.modules import MODULES
     from understudy.optimize import versioning_of
 
-    versioning = versioning_of(open_brain(), module, profile)
+    brain = open_brain()
+    versioning = versioning_of(brain, module, profile)
+    versioning.load_into(MODULES[module].program(brain.profile(profile)), module, version)  # or say why it cannot be
     before = versioning.latest(module)
     versioning.rollback(module, version)
     show_result(

@@ -19,7 +19,7 @@ from understudy.graph.optimization import create_optimization_workflow
 from understudy.intake import InputError, UnderstudyError
 from understudy.nodes.brain import Brain, WithBrain, own_brain
 from understudy.nodes.faculty import Faculty
-from understudy.nodes.job import builder_for
+from understudy.nodes.job import builder_for, forget
 from understudy.nodes.modules import MODULES
 
 News = Callable[[dict[str, Any]], None]
@@ -30,6 +30,10 @@ _HOW = "understudy optimize --approve {module}, or --decline {module}"
 
 class OptimizationBusy(UnderstudyError):
     """Another process is optimising the same profile."""
+
+
+class RunWaits(UnderstudyError):
+    """A run of the profile waits for a person's answer."""
 
 
 class NoRun(UnderstudyError):
@@ -83,16 +87,36 @@ async def optimize(
         async with open_checkpointer(gym.path) as saver:
             graph = create_optimization_workflow(checkpointer=saver)
             config = RunnableConfig(configurable={"thread_id": run_id})
-            begun = (await graph.aget_state(config)).next if unfinished else ()
+            state = await graph.aget_state(config)
+            begun = state.next if unfinished else ()
             if begun:
+                _refuse_other(state, asked, run_id)
                 on_news({"resumed": run_id})
             given: Any = None if begun else {**asked, "run_id": run_id}
             context = WithBrain(brain=brain)
             stream = graph.astream(given, config, context=context, stream_mode="custom", durability="sync")
-            async for news in stream:
-                on_news(news)
+            try:
+                async for news in stream:
+                    on_news(news)
+            finally:
+                forget(run_id)
             report = await _outcome(graph, config, gym, run_id)
     return report
+
+
+def _refuse_other(state: Any, asked: dict[str, Any], run_id: str) -> None:
+    """Refuse to do something else than the run that is not done yet."""
+    waiting = [interrupt.value["module"] for task in state.tasks for interrupt in task.interrupts]
+    if waiting:
+        raise RunWaits(
+            f"run {run_id} waits for a person; answer with: understudy optimize"
+            f" {' '.join(f'--approve {name}' for name in waiting)} (or --decline)"
+        )
+    begun = state.values.get("modules") or []
+    if asked["modules"] and set(asked["modules"]) != set(begun):
+        raise OptimizationBusy(
+            f"run {run_id} of {', '.join(begun)} is not done; `understudy optimize` without --module goes on with it"
+        )
 
 
 async def _outcome(graph: Any, config: RunnableConfig, gym: Gym, run_id: str) -> dict[str, Any]:
@@ -105,7 +129,8 @@ async def _outcome(graph: Any, config: RunnableConfig, gym: Gym, run_id: str) ->
     results = dict(state.values.get("results") or {})
     for one in waiting:
         results[one["module"]] = {**one, "status": "candidate", "reason": f"waits for a person: {_HOW.format(**one)}"}
-    return {**(gym.run(run_id) or {}), "status": "success", "optimized_count": 0, "module_results": results}
+    count = sum(result["status"] == "published" for result in results.values())
+    return {**(gym.run(run_id) or {}), "status": "success", "optimized_count": count, "module_results": results}
 
 
 async def approve(brain: Brain, profile: str | None, answers: dict[str, bool]) -> dict[str, Any]:
@@ -215,8 +240,12 @@ def _faculty(module: str) -> Faculty:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep others from optimising the same profile at the same time."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(os.open(folder / ".optimizing", os.O_CREAT | os.O_RDWR, 0o600), "r+") as file:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        opened = os.open(folder / ".optimizing", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise UnderstudyError(f"{folder}: cannot be used: {error.strerror}; check OPTIMIZED_MODULES_DIR") from None
+    with open(opened, "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

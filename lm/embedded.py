@@ -101,6 +101,8 @@ def _read(request: Request) -> tuple[str, Mapping[str, Any], _Pairs, str]:
     texts = [(message.role, message.text or "") for message in request.messages]
     if not texts or texts[-1][0] != "user":
         raise InvalidRequestError("embedded student: the last message must be the user's inputs as a JSON object")
+    if len(texts) > 2 and not texts[-1][1].lstrip().startswith("{"):
+        texts = texts[:-2]  # an answer and a complaint of it: what was asked stands before them
     told = texts[:-1]
     pairs = tuple((a[1], b[1]) for a, b in zip(told[::2], told[1::2], strict=False))
     return instruction, schema, pairs, texts[-1][1]

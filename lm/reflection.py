@@ -64,6 +64,7 @@ class InstructionProposer:
     Attributes:
         asked: instructions that were asked for; a second try does not count.
         rejected: how many of them were of no use, by the kind of reason.
+        down: what is wrong when the teacher's server cannot answer anybody.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class InstructionProposer:
             progress: told each component's name with the reason why its proposal is of no use, or None.
         """
         self.asked, self.rejected = 0, Counter[str]()
+        self.down: ModelError | None = None
         self._teacher, self._fields, self._budget = teacher, fields, budget
         self._check, self._progress = check, progress
 
@@ -102,6 +104,8 @@ class InstructionProposer:
             try:
                 proposed[name] = self._propose(candidate[name], reflective_dataset.get(name, ()))
             except (ModelError, LM15Error, LMError) as error:
+                if isinstance(error, ModelError) and error.down:
+                    self.down = error
                 self.rejected[error.kind if isinstance(error, Unreadable) else type(error).__name__] += 1
                 reason = str(error)
             if self._progress:

@@ -86,6 +86,10 @@ class Brain:
             self._load(faculty, profile, chosen)
         return chosen
 
+    def published(self, faculty: "Faculty", profile: str) -> str:
+        """Return the version of a module that is the latest and loads, whatever the settings make of it."""
+        return self.versioning(profile).usable(faculty.name, lambda known: self._load(faculty, profile, known))[0]
+
     def program(self, faculty: "Faculty", profile: str, version: str) -> dspy.Module:
         """Return a module in a version that has been loaded; a run that another process began loads it here.
 

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,7 +18,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, Send
 
 from understudy.lm.adapter import AnswerAdapter
-from understudy.lm.errors import ModelError
+from understudy.lm.errors import AnswerError, ModelError
 from understudy.lm.reflection import InstructionProposer, describe
 from understudy.lm.roles import get_teacher_lm, reflection
 from understudy.nodes.brain import Brain, brain_of
@@ -71,8 +71,8 @@ def _compile(brain: Brain, job: Job, stop: threading.Event, tell: Tell) -> dict[
     found = better.detailed_results
     best = found.val_aggregate_scores[found.best_idx]
     instruction = None if found.best_idx == 0 else better.signature.instructions
-    if instruction is None:
-        shutil.rmtree(work.folder, ignore_errors=True)
+    if instruction is None and not stop.is_set():
+        shutil.rmtree(run_folder(brain, job), ignore_errors=True)
     return {
         "instruction": instruction,
         "figures": {
@@ -141,7 +141,8 @@ class _Work:
         timed = self.dataset.train[:TIMED_CALLS]
         started = time.monotonic()
         for example in timed:
-            self.program(**example.inputs())
+            with suppress(AnswerError):  # an answer that does not fit takes as long
+                self.program(**example.inputs())
         expected = (time.monotonic() - started) / len(timed) * self.calls / self.brain.parallel
         self._say(calls=self.calls, proposals=self.proposals, expected_seconds=round(expected, 1))
 
@@ -151,6 +152,9 @@ class _Work:
         Raises:
             ModelError: the model server went down; the next run goes on from here.
         """
+        for other in self.folder.parent.glob("*"):
+            if other != self.folder:
+                shutil.rmtree(other, ignore_errors=True)  # of a run that nobody can take up any more
         _prepare(self.folder)
         try:
             found = self._gepa()
@@ -160,8 +164,9 @@ class _Work:
             shutil.rmtree(self.folder)
             _prepare(self.folder)
             found = self._gepa()
-        if self.adapter.down:
-            raise self.adapter.down
+        down = self.adapter.down or self.proposer.down
+        if down is not None:
+            raise down
         return found
 
     def _gepa(self) -> Any:
@@ -183,7 +188,7 @@ class _Work:
 
     def _stoppers(self) -> list[Any]:
         return [
-            lambda state: self.stop.is_set(),
+            lambda state: self.stop.is_set() or self.proposer.down is not None,
             NoImprovementStopper(WITHOUT_IMPROVEMENT),
             # Useless proposals cost few calls: the budget alone would let a silent teacher be asked hundreds of times.
             MaxCandidateProposalsStopper(self.proposals),

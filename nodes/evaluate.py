@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from understudy.nodes.scoring import overlapping
 from understudy.state import Context
 
 ERROR_RATE = 0.05
-"""Chance of a false publish that all the tests of a gym's sealed conversations share."""
+"""Chance of a false publish that the modules of a run share, with all later runs on the same sealed conversations."""
 
 
 TRIED_IN_TRAIN = 50
@@ -43,18 +44,22 @@ class Tried:
 async def evaluate_module(job: Job, runtime: Runtime[Context]) -> Command[Any]:
     """Compare on the sealed test, and go on to `publish`."""
     # In a thread with a loop of its own: the embedded engine computes, and must not hold up the server's.
-    evaluated = await asyncio.to_thread(_evaluate, brain_of(runtime.context), job)
+    stop = threading.Event()
+    try:
+        evaluated = await asyncio.to_thread(_evaluate, brain_of(runtime.context), job, stop)
+    finally:
+        stop.set()
     runtime.stream_writer({"module": job["module"], "score": evaluated["score"], "before": evaluated["baseline_score"]})
     return Command(goto=Send("publish", {**job, "evaluated": evaluated}))
 
 
-def _evaluate(brain: Brain, job: Job) -> dict[str, Any]:
+def _evaluate(brain: Brain, job: Job, stop: threading.Event) -> dict[str, Any]:
     faculty, dataset = faculty_of(job), dataset_of(brain, job)
     sealed = dataset.sealed
     old = program_of(brain, job)
     new = with_instruction(old, job["compiled"]["instruction"])
-    before, after = (asyncio.run(_try_all(brain, faculty, program, sealed)) for program in (old, new))
-    learnt = asyncio.run(_try_all(brain, faculty, new, dataset.train[:TRIED_IN_TRAIN]))
+    before, after = (asyncio.run(_try_all(brain, faculty, program, sealed, stop)) for program in (old, new))
+    learnt = asyncio.run(_try_all(brain, faculty, new, dataset.train[:TRIED_IN_TRAIN], stop))
     by_conversation: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for example, one, two in zip(sealed, before, after, strict=True):
         by_conversation[example.conversation_id].append((one.score, two.score))
@@ -92,11 +97,15 @@ def lower_end(differences: Sequence[float], level: float) -> float:
     return max(-1.0, fmean(differences) + float(t.ppf(level, len(differences) - 1)) * spread)
 
 
-async def _try_all(brain: Brain, faculty: Faculty, program: Any, examples: Sequence[dspy.Example]) -> list[Tried]:
+async def _try_all(
+    brain: Brain, faculty: Faculty, program: Any, examples: Sequence[dspy.Example], stop: threading.Event
+) -> list[Tried]:
     places = asyncio.Semaphore(brain.parallel)
 
     async def one(example: dspy.Example) -> Tried:
         async with places:
+            if stop.is_set():
+                raise asyncio.CancelledError
             return await _try(brain, faculty, program, example)
 
     return list(await asyncio.gather(*map(one, examples)))

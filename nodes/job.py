@@ -36,6 +36,8 @@ class Job(TypedDict):
     newest: int
     modules: int
     """How many modules are tested in this run."""
+    asks: bool
+    """A person is asked before anything is published."""
     compiled: NotRequired[dict[str, Any]]
     evaluated: NotRequired[dict[str, Any]]
 
@@ -104,7 +106,9 @@ def note_error(state: Job, error: NodeError) -> Command[Any]:
         exc_info=None if isinstance(cause, UnderstudyError) else cause,
     )
     said = str(cause) if isinstance(cause, UnderstudyError) else f"{type(cause).__name__}: {cause}"
-    result = {"status": "error", "reason": f"{error.node}: {said[:500]}"}
+    # What was looked at on sealed conversations is kept: it counts, whatever came of it.
+    seen = {**state.get("compiled", {}).get("figures", {}), **state.get("evaluated", {})}
+    result = {**seen, "status": "error", "reason": f"{error.node}: {said[:500]}"}
     return Command(update={"results": {state["module"]: result}}, goto="conclude")
 
 

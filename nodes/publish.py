@@ -31,7 +31,7 @@ def publish_module(job: Job, runtime: Runtime[Context]) -> Command[Any]:
     """
     brain = brain_of(runtime.context)
     result = _weighed(brain, job)
-    if result["status"] == "published" and brain.settings.publish_approval == "manual":
+    if result["status"] == "published" and job["asks"]:
         shown = {name: result[name] for name in ("improvement", "interval", "sealed_conversations", "instruction")}
         if not interrupt({"question": f"Publish a new version of {job['module']}?", "module": job["module"], **shown}):
             result = {**result, "status": "rejected", "reason": "a person has declined it"}
@@ -117,6 +117,10 @@ def _saved(brain: Brain, job: Job, result: dict[str, Any]) -> dict[str, Any]:
     if program_texts(fresh) != program_texts(program):
         versioning.reject(name, version)
         return {**result, "status": "rejected", "reason": "it does not load back as it was"}
+    latest = versioning.latest(name)
+    if result["status"] == "published" and latest not in (job["parent"], version):
+        reason = f"better than {job['parent']}, but {latest} has come into use meanwhile"
+        return {**result, "version": version, "status": "candidate", "reason": reason}
     if result["status"] == "published":
         versioning.publish(name, version, result["reason"])
     return {**result, "version": version}

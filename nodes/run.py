@@ -10,7 +10,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, Send
 
 from understudy.checkpoints.gym import now
-from understudy.intake import InputError
+from understudy.intake import InputError, UnderstudyError
 from understudy.lm.roles import model_names
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.dataset import NEWEST
@@ -67,9 +67,9 @@ def conclude(state: OptimizationState, runtime: Runtime[Context]) -> Command[Any
     if waiting:
         return Command()
     report = _report(brain, state)
+    _write_page(report_page(brain.settings.optimized_modules_dir, report), page(report))
     if brain.gym is not None:
         brain.gym.save_run(report)
-    _write_page(report_page(brain.settings.optimized_modules_dir, report), page(report))
     forget(state["run_id"])
     return Command(update={"report": report})
 
@@ -80,11 +80,15 @@ def report_page(folder: Path, report: Mapping[str, Any]) -> Path:
 
 
 def _write_page(path: Path, text: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}")
-    with open(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    unfinished.replace(path)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        unfinished.replace(path)
+    except OSError as error:
+        said = f"{path}: cannot be written: {error.strerror}; see to it and run `understudy optimize` again: it goes on"
+        raise UnderstudyError(said) from None
 
 
 def _skipped(dataset: Any) -> dict[str, Any]:
@@ -98,14 +102,14 @@ def _skipped(dataset: Any) -> dict[str, Any]:
 
 
 def _job(brain: Brain, begun: dict[str, Any], name: str) -> Job:
-    parent = brain.version(MODULES[name], begun["profile"], Context())
     return Job(
         run_id=begun["run_id"],
         profile=begun["profile"],
         module=name,
-        parent=parent,
+        parent=brain.published(MODULES[name], begun["profile"]),
         marks=begun["marks"],
         newest=begun["newest"],
+        asks=brain.settings.publish_approval == "manual",
         modules=sum(begun["results"].get(module, {}).get("status") != "skipped" for module in begun["modules"]),
     )
 

@@ -72,8 +72,8 @@ def test_the_front_door_is_the_reviewed_one() -> None:
         understudy.__all__
         == (
             "AnswerError BrainDecision Context DatasetBuilder Gym GymError InputError ModelError ModuleVersioning"
-            " NoRun NoVersion OptimizationBusy PairedBettingTest Profile ProfileError ReplayError Settings"
-            " SettingsError UnderstudyError VersionError conflict_metric create_optimization_workflow"
+            " NoRun NoVersion OptimizationBusy PairedBettingTest Profile ProfileError ReplayError RunWaits"
+            " Settings SettingsError UnderstudyError VersionError conflict_metric create_optimization_workflow"
             " create_shadow_workflow get_dreamer_lm get_student_lm get_teacher_context get_teacher_lm goals_metric"
             " intent_metric load_all_modules load_module load_profile open_checkpointer quality_metric"
             " response_metric run_gepa_optimization"

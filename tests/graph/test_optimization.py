@@ -22,11 +22,13 @@ from langsmith.run_helpers import get_tracing_context
 from understudy.benchmarks.prove import run_cli, write
 from understudy.demo import BUNDLED
 from understudy.graph.optimization import build
+from understudy.intake import UnderstudyError
+from understudy.lm.embedded import EmbeddedStudent
 from understudy.lm.teacher import EmbeddedTeacher
 from understudy.nodes.brain import Brain, own_brain
 from understudy.nodes.publish import verdict
 from understudy.nodes.run import report_page
-from understudy.optimize import OptimizationBusy, optimize, run_gepa_optimization
+from understudy.optimize import OptimizationBusy, RunWaits, optimize, run_gepa_optimization
 from understudy.replay import replay
 from understudy.settings import Settings, current_settings
 from understudy.tests.ollama.server import OllamaServer
@@ -207,10 +209,12 @@ def test_manual_approval_waits_for_a_person(
 ) -> None:
     monkeypatch.setenv("PUBLISH_APPROVAL", "manual")
     brain = observed(home, bundled())
-    for _ in range(2):
-        report = learn(brain, "goals")
-        assert "--approve goals" in report["module_results"]["goals"]["reason"], "asked again, it still waits"
-        assert brain.versioning("default").latest("goals") == "v0.0"
+    report = learn(brain, "goals")
+    assert "--approve goals" in report["module_results"]["goals"]["reason"]
+    monkeypatch.setenv("PUBLISH_APPROVAL", "auto")
+    with pytest.raises(RunWaits, match="--approve goals"):
+        learn(Brain(Settings()), "goals")
+    assert brain.versioning("default").latest("goals") == "v0.0"
     status, _, err = run_cli("optimize", "--approve", "intent")
     assert status == 1 and "waits for intent; it waits for goals" in err
     status, out, _ = run_cli("optimize", f"--{answer}", "goals", "--json")
@@ -300,7 +304,57 @@ def test_with_models_of_a_server_the_same_graph_runs(home: Path, quick: None, mo
         monkeypatch.setattr("understudy.lm.server.PAUSE_SECONDS", 0.01)
         down = learn(Brain(Settings(gepa_seed=1)), "conflict")["module_results"]["conflict"]
         assert down["status"] == "error" and "ollama serve" in down["reason"]
+        server.start()
+        monkeypatch.setenv("OLLAMA_TEACHER_MODEL", "nobody:1b")
+        time.sleep(0.1)
+        missing = learn(Brain(Settings(gepa_seed=2)), "conflict")["module_results"]["conflict"]
+        assert missing["status"] == "error" and "ollama pull nobody:1b" in missing["reason"]
         assert server.crashes == []
+
+
+def test_a_version_that_came_into_use_meanwhile_is_not_replaced(
+    home: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUBLISH_APPROVAL", "manual")
+    brain = observed(home, bundled())
+    learn(brain, "goals")
+    program = _program(brain, "goals")
+    program.signature = program.signature.with_instructions("Somebody else was quicker.")
+    brain.versioning("default").save_module("goals", program, "v3.0")
+    told = json.loads(run_cli("optimize", "--approve", "goals", "--json")[1])["module_results"]["goals"]
+    assert told["status"] == "candidate" and "v3.0 has come into use" in told["reason"]
+    assert brain.versioning("default").latest("goals") == "v3.0"
+
+
+def test_a_new_version_is_compared_with_the_one_in_use_whatever_the_settings_make_of_it(
+    home: Path, quick: None
+) -> None:
+    brain = observed(home, bundled(), use_optimized_modules=False)
+    program = _program(brain, "goals")
+    program.signature = program.signature.with_instructions("List every datum.")
+    brain.versioning("default").save_module("goals", program, "v1.0")
+    assert learn(brain, "goals")["module_results"]["goals"]["parent"] == "v1.0"
+
+
+def test_an_odd_answer_or_a_page_that_cannot_be_written_costs_no_run(
+    home: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brain = observed(home, bundled(60))
+    working, odd = EmbeddedStudent.complete, iter([True] * 4)
+
+    def complete(self: EmbeddedStudent, request: Any) -> Any:
+        answer = working(self, request)
+        return _saying(answer, "Hm.") if next(odd, False) else answer
+
+    monkeypatch.setattr(EmbeddedStudent, "complete", complete)
+    (home / "optimized_modules" / "default").mkdir(parents=True)
+    blocked = home / "optimized_modules" / "default" / "reports"
+    blocked.touch()
+    with pytest.raises(UnderstudyError, match="reports.*cannot be written"):
+        learn(brain, "goals")
+    blocked.unlink()
+    assert learn(brain, "goals")["module_results"]["goals"]["status"] in STATUSES - {"error", "skipped"}
+    assert not [name for name in files(home) if "/.runs/" in name]
 
 
 def test_the_public_call_considers_the_newest_decisions(home: Path, quick: None) -> None:
