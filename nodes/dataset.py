@@ -6,35 +6,29 @@ used when a main field of the module has evidence. The teacher's evidence counts
 
 import hashlib
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from heapq import heapify, heappop, heapreplace
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import dspy
 from typing_extensions import TypedDict
 
 from understudy.checkpoints.gym import Gym
+from understudy.nodes.choosing import Candidate, balanced, hardness, label_fields, label_of
 from understudy.nodes.faculty import Faculty
 from understudy.nodes.modules import PROPOSER
-from understudy.nodes.scoring import close, number, overlapping, similarity
 from understudy.nodes.sides import Place, Side, clusters_by_side, placed
+from understudy.nodes.turns import Replies, Told, Turn, believe
 from understudy.profile import Profile
-from understudy.state import SOURCES, BrainDecision
 
 NEWEST = 6000
 """Decisions that are considered."""
 
 CAPS: dict[Side, int] = {"train": 200, "validation": 100, "sealed": 200}
 MINIMUM: dict[Side, int] = {"train": 20, "validation": 10}
-MOST_REPLIES = 20
-"""Replies that worked in the same state, of other train conversations, that an example of `response` is given."""
-
 READ_BY_RESPONSE = ("conflict", "intent", "goals")
 AT_ONCE = 500
 """Conversations that one statement asks for."""
@@ -47,29 +41,6 @@ class Marks(TypedDict):
     evidence: int
     events: int
     silent_since: str
-
-
-class Told(NamedTuple):
-    """What is true of a field, and who says so."""
-
-    value: Any
-    source: str
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A decision with what is known of it; without a place while its conversation is open."""
-
-    decision: BrainDecision
-    ending: Mapping[str, Any]
-    place: Place | None
-    told: Mapping[str, Told]
-
-    @cached_property
-    def truth(self) -> dict[str, Any]:
-        """The most trusted value of each field; the teacher's only in train."""
-        in_train = self.place is not None and self.place.side == "train"
-        return {name: told.value for name, told in self.told.items() if in_train or told.source != "teacher"}
 
 
 @dataclass(frozen=True)
@@ -193,7 +164,7 @@ class DatasetBuilder:
             endings |= self.gym.endings(some, self.marks["decisions"], self.marks["events"])
             between = [(name, min(spans[name]), max(spans[name])) for name in some]
             for one in self.gym.evidence_of(between, self.marks["evidence"]):
-                _believe(told[one["conversation_id"], one["turn"]], one)
+                believe(told[one["conversation_id"], one["turn"]], one)
         closed = [name for name in names if self._is_closed(endings[name])]
         self._places |= placed(self.gym, closed, self.marks["events"])
         for row, decision in decisions.items():
@@ -227,7 +198,7 @@ class DatasetBuilder:
             hard = hardness(faculty, turn, self.profile) if side == "train" else 0.0
             said = f"{self.seed}\n{turn.decision.conversation_id}\n{turn.decision.turn}"
             digest = hashlib.sha256(said.encode()).hexdigest()
-            candidates.append(Candidate(_label_fields(faculty).index(label[0]), label, -round(hard, 3), digest, turn))
+            candidates.append(Candidate(label_fields(faculty).index(label[0]), label, -round(hard, 3), digest, turn))
         return balanced(candidates, CAPS[side], conversations_first=side == "sealed")
 
     def _examples(self, faculty: Faculty, turns: Sequence[Turn], pool: "Replies | None") -> Iterator[dspy.Example]:
@@ -270,151 +241,6 @@ class DatasetBuilder:
             "with_evidence": _described(by_evidence[True]),
             "without_evidence": _described(by_evidence[False]),
         }
-
-
-class Replies:
-    """Replies that worked, by the state they were given in: what the customer wanted, and the step that was right.
-
-    They are those of train conversations, so that validation and sealed see no others' replies.
-    """
-
-    def __init__(self, turns: Iterable[Turn]) -> None:
-        self._by_state: dict[tuple[Any, Any], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-        self._best: dict[tuple[Any, Any], list[str]] = {}
-        for turn in turns:
-            reply, state = _worked(turn), _state(turn)
-            if turn.place and turn.place.side == "train" and reply and any(state):
-                self._by_state[state][reply].append(turn.decision.conversation_id)
-
-    def good(self, turn: Turn) -> list[str]:
-        """Return the turn's own reply if it worked, and then the most frequent others; at most MOST_REPLIES."""
-        own, state = _worked(turn), _state(turn)
-        if state not in self._best:
-            given = self._by_state.get(state, {})
-            self._best[state] = sorted(given, key=lambda reply: (-len(given[reply]), reply))[:MOST_REPLIES]
-        others = self._best[state]
-        return [own, *(reply for reply in others if reply != own)][:MOST_REPLIES] if own else list(others)
-
-    def lenders(self, turn: Turn) -> set[str]:
-        """Return the conversations whose replies the turn is given."""
-        given = self._by_state.get(_state(turn), {})
-        return {name for reply in self.good(turn) for name in given.get(reply, ())}
-
-
-def _worked(turn: Turn) -> str | None:
-    reply = turn.truth.get("proposed_response")
-    return reply if reply and turn.decision.workflow_outcome not in ("failure", "abandoned") else None
-
-
-def _state(turn: Turn) -> tuple[Any, Any]:
-    return turn.truth.get("intent"), turn.truth.get("next_step")
-
-
-def _believe(known: dict[str, Told], row: Mapping[str, Any]) -> None:
-    """Take newer evidence unless what is known comes from a more trusted source."""
-    before = known.get(row["field"])
-    if before is None or SOURCES.index(row["source"]) <= SOURCES.index(before.source):
-        known[row["field"]] = Told(row["value"], row["source"])
-
-
-def label_of(faculty: Faculty, turn: Turn, profile: Profile) -> tuple[str, str]:
-    """Return field and value by which examples are balanced.
-
-    It is the first main field with evidence that has labels; of a score its third, of a list its length. A text has
-    none of these: it counts by the next step or the intent.
-    """
-    for name in _label_fields(faculty):
-        value = turn.truth.get(name)
-        if isinstance(value, str) and (name in profile.labels or name in ("next_step", "intent")):
-            return name, value
-        if isinstance(value, list):
-            return name, str(len(value)) if len(value) < 3 else "3 or more"
-        if (score := number(value)) is not None:
-            return name, ("low", "middle", "high")[min(2, math.floor(score * 3))]
-    return "", "any"
-
-
-def _label_fields(faculty: Faculty) -> tuple[str, ...]:
-    """Return the fields that can give a label, the first before the others; none of them is the last."""
-    return (*faculty.main_fields, "next_step", "intent", "")
-
-
-def hardness(faculty: Faculty, turn: Turn, profile: Profile) -> float:
-    """Return how much a turn has to teach: 2 for a fault, else 0 (right and sure) to 1.5 (wrong and unsure)."""
-    reading = turn.decision.readings.get(faculty.name)
-    if reading is None:
-        return 2.0
-    said = reading["fields"]
-    wrong = [
-        _wrong(name, said.get(name), turn.truth[name], profile) for name in faculty.main_fields if name in turn.truth
-    ]
-    confidence = number(said.get("confidence"))
-    return sum(wrong) / len(wrong) + (0.0 if confidence is None else (1 - confidence) / 2)
-
-
-def _wrong(name: str, said: Any, right: Any, profile: Profile) -> float:
-    if isinstance(right, str):
-        return float(said != right) if name in profile.labels else 1 - similarity(str(said or ""), right)
-    _, _, score, _ = overlapping(name, 1, said, right) if isinstance(right, list) else close(name, 1, said, right)
-    return 1 - (score or 0.0)
-
-
-class Candidate(NamedTuple):
-    """A turn that may be chosen: a lower tier goes first, then a lower rank."""
-
-    tier: int
-    label: tuple[str, str]
-    rank: float
-    digest: str
-    turn: Turn
-
-
-def balanced(candidates: Iterable[Candidate], cap: int, *, conversations_first: bool = False) -> list[Turn]:
-    """Take one of each label in turns, and within a label first of conversations that have given fewest.
-
-    A later tier comes when the earlier ones have no more to give. With `conversations_first` no conversation gives a
-    second turn before all have given one, whatever tier and label.
-    """
-    tiers: dict[int, dict[tuple[str, str], list[_Ranked]]] = defaultdict(lambda: defaultdict(list))
-    for one in candidates:
-        tiers[one.tier][one.label].append((0, one.rank, one.digest, one.turn))
-    heaps = [[heap for _, heap in sorted(tiers[tier].items())] for tier in sorted(tiers)]
-    for heap in chain.from_iterable(heaps):
-        heapify(heap)
-    used: Counter[str] = Counter()
-    most = 1.0 if conversations_first else math.inf
-    chosen: list[Turn] = []
-    while len(chosen) < cap and any(chain.from_iterable(heaps)):
-        if taken := next(filter(None, (_round(tier, used, most) for tier in heaps)), None):
-            chosen += taken
-        else:
-            most += 1
-    return chosen[:cap]
-
-
-_Ranked = tuple[int, float, str, Turn]
-"""How many turns the conversation had given when this was looked at last, rank, digest, turn."""
-
-
-def _round(heaps: Iterable[list[_Ranked]], used: Counter[str], most: float) -> list[Turn]:
-    """Take one turn of each label that has one to give."""
-    taken = []
-    for heap in heaps:
-        if (turn := _pop(heap, used, most)) is not None:
-            used[turn.decision.conversation_id] += 1
-            taken.append(turn)
-    return taken
-
-
-def _pop(heap: list[_Ranked], used: Mapping[str, int], most: float) -> Turn | None:
-    """Take the best turn of a conversation that has given fewer than `most`."""
-    while heap:
-        times, rank, digest, turn = heap[0]
-        now = used.get(turn.decision.conversation_id, 0)
-        if times == now:
-            return heappop(heap)[3] if now < most else None
-        heapreplace(heap, (now, rank, digest, turn))
-    return None
 
 
 def _reason(faculty: Faculty, chosen: Mapping[Side, Sequence[Turn]]) -> str | None:

@@ -45,6 +45,7 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(wheel: Path) 
     data = {
         "py.typed",
         "examples/conversations.jsonl",
+        "templates/report.html",
         *(f"profiles/{p.name}" for p in (ROOT / "profiles").glob("*.toml")),
     }
     assert {f"understudy/{name}" for name in modules | data} <= set(names)

@@ -20,9 +20,11 @@ from understudy.checkpoints.gym import FULL_BAND, Gym
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.nodes import dataset as module
 from understudy.nodes.brain import Brain, WithBrain
-from understudy.nodes.dataset import Candidate, Dataset, DatasetBuilder, Turn, balanced
+from understudy.nodes.choosing import Candidate, balanced
+from understudy.nodes.dataset import Dataset, DatasetBuilder
 from understudy.nodes.modules import MODULES
 from understudy.nodes.sides import ALIKE, likeness, placed, side_of, sketch
+from understudy.nodes.turns import MOST_REPLIES, Turn
 from understudy.replay import replay
 from understudy.settings import Settings
 from understudy.state import BrainDecision, Event, Line
@@ -370,7 +372,7 @@ def test_replies_that_worked_come_from_train_alone(fifty: Brain, monkeypatch: py
         for example in examples:
             own = fifty.gym.decision(example.conversation_id, example.turn)
             truth = fifty.gym.truth(example.conversation_id, example.turn)
-            assert len(example.good_replies) == len(set(example.good_replies)) <= module.MOST_REPLIES
+            assert len(example.good_replies) == len(set(example.good_replies)) <= MOST_REPLIES
             assert (example.good_replies[0] == own.response_sent) == (own.workflow_outcome == "success")
             for lent in (sent[reply] for reply in example.good_replies if reply != own.response_sent):
                 shared += 1
