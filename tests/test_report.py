@@ -140,7 +140,11 @@ def percent(text):
             "good",
             "v1.1 is in use instead of v1.0. Proved on conversations it had never seen: better by at",
         ),
-        ("candidate", "it may be luck.", "Not proved yet. It may be luck. v1.0 stays in use; v1.1 answers beside it"),
+        (
+            "candidate",
+            "it may be luck.",
+            "Not proved yet. It may be luck. v1.0 stays in use; v1.1 is saved and not used",
+        ),
         ("rejected", "no better", "Not taken. No better. v1.0 stays in use."),
         ("skipped", "14 examples; 20 are needed", "Not tried. 14 examples; 20 are needed. v1.0 stays in use."),
         ("error", "the server is down", "Failed. The server is down. v1.0 stays in use."),
