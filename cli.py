@@ -116,7 +116,7 @@ def demo(folder: Path, as_json: bool) -> None:
     from understudy.demo import BUNDLED, run_demo
 
     with conversation_bar("observing", [BUNDLED, BUNDLED]) as bar, told(folder):
-        found = asyncio.run(run_demo(folder, bar.advance))
+        found = asyncio.run(run_demo(folder, bar.advance, lambda news: bar.say(f"learning, {news['module']}")))
     if as_json:
         click.echo(json.dumps(found))
     else:

@@ -109,6 +109,10 @@ class ConversationBar:
         self._waits_for = ""
         self._progress.update(self._task, advance=1, turns=self._turns, description=self._what)
 
+    def say(self, what: str) -> None:
+        """Say what is done meanwhile; the next conversation takes it back."""
+        self._progress.update(self._task, description=what)
+
     def wait(self, why: str) -> None:
         """Say once what is waited for."""
         if not self._waits_for:
