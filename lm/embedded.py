@@ -5,6 +5,7 @@ It follows the instruction and the examples it is given and holds no knowledge o
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,12 +34,12 @@ def answer(
     return fill(study(instruction, pack(schema), pairs), inputs)
 
 
-class WholeAnswers:
+class WholeAnswers(ABC):
     """What an engine needs beside `complete` when its answers are there at once."""
 
+    @abstractmethod
     def complete(self, request: Request) -> Response:
         """Answer a request."""
-        raise NotImplementedError
 
     def stream(self, request: Request) -> Iterator[Any]:
         """Give the whole answer as a stream."""
