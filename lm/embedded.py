@@ -5,9 +5,8 @@ It follows the instruction and the examples it is given and holds no knowledge o
 """
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from dspy.lm15 import (
     InvalidRequestError,
@@ -34,10 +33,9 @@ def answer(
     return fill(study(instruction, pack(schema), pairs), inputs)
 
 
-class WholeAnswers(ABC):
+class WholeAnswers(Protocol):
     """What an engine needs beside `complete` when its answers are there at once."""
 
-    @abstractmethod
     def complete(self, request: Request) -> Response:
         """Answer a request."""
 
