@@ -6,7 +6,7 @@ It follows the instruction and the examples it is given and holds no knowledge o
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from dspy.lm15 import (
     InvalidRequestError,
@@ -33,11 +33,12 @@ def answer(
     return fill(study(instruction, pack(schema), pairs), inputs)
 
 
-class WholeAnswers(Protocol):
+class WholeAnswers:
     """What an engine needs beside `complete` when its answers are there at once."""
 
     def complete(self, request: Request) -> Response:
         """Answer a request."""
+        raise NotImplementedError
 
     def stream(self, request: Request) -> Iterator[Any]:
         """Give the whole answer as a stream."""
