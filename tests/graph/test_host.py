@@ -78,7 +78,9 @@ async def test_nothing_of_ours_is_in_any_stream_of_a_host(ollama: OllamaServer) 
         shadow = create_shadow_workflow(checkpointer=saver)
 
         def observe(text: str) -> None:
-            run = shadow.ainvoke({"messages": [HumanMessage(text)]}, CONFIG, context=WithBrain(brain=brain))
+            # A conversation of its own for each: two runs that overlap in one would both read the turn that waits.
+            thread: Any = {"configurable": {"thread_id": f"shadow-{len(tasks)}"}}
+            run = shadow.ainvoke({"messages": [HumanMessage(text)]}, thread, context=WithBrain(brain=brain))
             tasks.add(asyncio.get_running_loop().create_task(run, context=contextvars.Context()))
 
         watched = await everything(observe)
