@@ -20,6 +20,9 @@ from dspy.lm15 import (
 
 from understudy.lm.answering import fill
 from understudy.lm.evidence import pack, study
+from understudy.lm.rewording import reword
+
+REWORDED = frozenset({"personalized_message", "modifications"})
 
 
 def answer(
@@ -30,6 +33,14 @@ def answer(
 ) -> dict[str, Any]:
     """Answer every property of a JSON schema from the inputs, as the instruction and the examples say."""
     pairs = tuple((json.dumps(given), json.dumps(wanted)) for given, wanted in examples)
+    return _filled(instruction, schema, pairs, inputs)
+
+
+def _filled(instruction: str, schema: Mapping[str, Any], pairs: "_Pairs", inputs: dict[str, Any]) -> dict[str, Any]:
+    """Reword a reply when that is what the schema asks for; fill in every property otherwise."""
+    properties = schema.get("properties")
+    if isinstance(properties, dict) and REWORDED <= properties.keys():
+        return reword(instruction, inputs, schema)
     return fill(study(instruction, pack(schema), pairs), inputs)
 
 
@@ -76,11 +87,11 @@ class EmbeddedStudent(WholeAnswers):
     def complete(self, request: Request) -> Response:
         """Answer a request whose last message holds the inputs as JSON; InvalidRequestError says what is missing."""
         instruction, schema, pairs, asked = _read(request)
+        inputs = _inputs(asked)
         try:
-            book = study(instruction, pack(schema), pairs)
+            text = json.dumps(_filled(instruction, schema, pairs, inputs))
         except (ValueError, RecursionError) as error:
             raise InvalidRequestError(f"embedded student: {error}") from error
-        text = json.dumps(fill(book, _inputs(asked)))
         read, written = 2 + instruction.count(" ") + asked.count(" "), 1 + text.count(" ")
         usage = Usage(input_tokens=read, output_tokens=written, total_tokens=read + written)
         message = Message.assistant([TextPart(text)])
