@@ -11,7 +11,8 @@ from statistics import quantiles
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from understudy.checkpoints.gym import Gym, GymError
+from understudy.checkpoints.file import GymError
+from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.saver import OneCheckpointGraph, open_checkpointer
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.intake import UnderstudyError, clean_text

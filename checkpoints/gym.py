@@ -1,27 +1,21 @@
-"""The gym: the one SQLite file that remembers, and every SQL statement on it."""
+"""The gym: the one SQLite file that remembers, and the SQL on events, decisions, evidence and runs.
 
-import errno
-import fcntl
+That on A/B tests is in trials.py.
+"""
+
 import json
-import os
 import sqlite3
-import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from sqlite_utils import Database
 
-from understudy.checkpoints.schema import migrations
-from understudy.intake import UnderstudyError
+from understudy.checkpoints.file import GymFile, now
+from understudy.checkpoints.trials import Trials
 from understudy.state import SOURCES, BrainDecision, Event, Line, Outcome
-
-BUSY_SECONDS = 10
-"""How long a statement waits for another process's write."""
 
 FULL_BAND = 32
 """Conversations that share a piece of a sketch, from which on no more are noted for it."""
@@ -30,6 +24,10 @@ _JSON = ("state_snapshot", "readings", "faults", "versions", "models")
 _LATER = ("response_sent", "action_taken", "user_response", "workflow_outcome", "user_satisfaction")
 _COLUMNS = tuple(name for name in BrainDecision.model_fields if name not in _LATER)
 _EVENT = "id, seq, kind, turn, message_id, text, action, payload, at"
+_SUGGESTION = (
+    "profile", "original_message", "personalized_message", "modifications", "confidence", "reasoning", "status",
+    "reason", "version", "model", "tokens", "ms",
+)  # fmt: skip
 _ROLES = {"customer_message": "customer", "agent_message": "agent"}
 _SCORE = {"success": 1.0, "failure": 0.0, "abandoned": 0.0}
 
@@ -40,46 +38,13 @@ _UPSERT = (
 )
 
 
-class GymError(UnderstudyError):
-    """The gym's file cannot be used; the message names the file and what to do."""
+class Gym(GymFile):
+    """Remembers events, decisions and evidence in one file; thread-safe."""
 
-
-class Gym:
-    """Remembers events, decisions and evidence in one file; thread-safe.
-
-    One connection, one writer at a time: a lock inside the process, SQLite's own between processes. A commit survives a
-    killed process (WAL, synchronous=NORMAL).
-
-    Args:
-        path: the file; it is made with mode 0600 if it is not there, and migrated if it is older.
-
-    Raises:
-        GymError: the file is no gym, was made by a newer version, or cannot be opened.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.RLock()
-        with self._explained():
-            _touch(path)
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
-            )
-            self._connection.row_factory = sqlite3.Row
-            try:
-                # A decision fills half of SQLite's usual page of 4,096 bytes and leaves the other half empty.
-                self._connection.execute("PRAGMA page_size=8192")
-                self._connection.execute("PRAGMA journal_mode=WAL")
-                self._connection.execute("PRAGMA synchronous=NORMAL")
-                self._migrate()
-            except BaseException:
-                self._connection.close()
-                raise
-
-    def close(self) -> None:
-        """Close the file; the log that SQLite keeps beside it is folded in by the last one to close."""
-        with self._lock:
-            self._connection.close()
+    @cached_property
+    def trials(self) -> Trials:
+        """The A/B tests."""
+        return Trials(self)
 
     # The log
 
@@ -88,8 +53,8 @@ class Gym:
 
         A conversation keeps the profile it began with.
         """
-        with self._writing():
-            row = self._one(
+        with self.writing():
+            row = self.row(
                 "SELECT seq, turn, profile FROM events WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1",
                 conversation_id,
             )
@@ -99,7 +64,7 @@ class Gym:
                 if event.kind == "customer_message":
                     turn = 0 if turn is None else turn + 1
                 role = _ROLES.get(event.kind)
-                cursor = self._connection.execute(
+                cursor = self.connection.execute(
                     "INSERT INTO events"
                     " (conversation_id, seq, kind, turn, message_id, role, text, action, payload, profile, at)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -119,7 +84,7 @@ class Gym:
 
         It ends before the second customer message, so that every one of them gets a decision of its own.
         """
-        rows = self._all(
+        rows = self.rows(
             f"SELECT {_EVENT} FROM events WHERE conversation_id = ?1 AND processed_at IS NULL AND seq <= ?2"
             " AND seq < coalesce((SELECT seq FROM events WHERE conversation_id = ?1 AND processed_at IS NULL"
             "  AND kind = 'customer_message' ORDER BY seq LIMIT 1 OFFSET 1), 1 << 62) ORDER BY seq",
@@ -130,7 +95,7 @@ class Gym:
 
     def turns_waiting(self, conversation_id: str) -> list[int]:
         """Return the sequence numbers that a caller gives as `upto` to run the waiting turns one by one."""
-        rows = self._all(
+        rows = self.rows(
             "SELECT seq, kind FROM events WHERE conversation_id = ? AND processed_at IS NULL ORDER BY seq",
             conversation_id,
         )
@@ -139,7 +104,7 @@ class Gym:
 
     def inbox(self) -> list[str]:
         """Return the conversations in which something waits, oldest first."""
-        rows = self._all(
+        rows = self.rows(
             "SELECT conversation_id FROM events WHERE processed_at IS NULL GROUP BY conversation_id ORDER BY min(id)"
         )
         return [row["conversation_id"] for row in rows]
@@ -150,7 +115,7 @@ class Gym:
         The oldest leave in blocks of a fifth of the limit: until a block is full its messages are still there, so that
         the beginning of a long conversation's history, which a model server has read before, changes only then.
         """
-        rows = self._all(
+        rows = self.rows(
             "WITH newest AS (SELECT seq FROM events WHERE conversation_id = ?1 AND seq < ?2 AND role IS NOT NULL"
             "  ORDER BY seq DESC LIMIT 1 OFFSET ?3 - 1),"
             " kept AS (SELECT coalesce((SELECT seq / ?4 * ?4 FROM newest), 0) AS since)"
@@ -165,7 +130,7 @@ class Gym:
 
     def messages(self, conversation_id: str, upto: int, limit: int) -> list[Event]:
         """Return the newest `limit` messages with a seq of at most `upto`, oldest first."""
-        rows = self._all(
+        rows = self.rows(
             f"SELECT {_EVENT} FROM events WHERE conversation_id = ? AND seq <= ? AND role IS NOT NULL"
             " ORDER BY seq DESC LIMIT ?",
             conversation_id, upto, limit,
@@ -174,12 +139,12 @@ class Gym:
 
     def profile_of(self, conversation_id: str) -> str | None:
         """Return the profile that the conversation began with, or None when it is unknown."""
-        row = self._one("SELECT profile FROM events WHERE conversation_id = ? LIMIT 1", conversation_id)
+        row = self.row("SELECT profile FROM events WHERE conversation_id = ? LIMIT 1", conversation_id)
         return row["profile"] if row else None
 
     def known_ids(self, conversation_id: str, message_ids: Sequence[str]) -> set[str]:
         """Return those of the message ids that the log has."""
-        rows = self._all(
+        rows = self.rows(
             "SELECT message_id FROM events WHERE conversation_id = ?"
             " AND message_id IN (SELECT value FROM json_each(?))",
             conversation_id, json.dumps(message_ids),
@@ -188,12 +153,12 @@ class Gym:
 
     def first_payload(self, conversation_id: str) -> dict[str, Any] | None:
         """Return what came with the conversation's first event, or None when the conversation is unknown."""
-        row = self._one("SELECT payload FROM events WHERE conversation_id = ? AND seq = 0", conversation_id)
+        row = self.row("SELECT payload FROM events WHERE conversation_id = ? AND seq = 0", conversation_id)
         return json.loads(row["payload"] or "{}") if row else None
 
     def has_turn(self, conversation_id: str, turn: int) -> bool:
         """Say whether the conversation has that turn."""
-        row = self._one("SELECT turn FROM events WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1", conversation_id)
+        row = self.row("SELECT turn FROM events WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1", conversation_id)
         return row is not None and row["turn"] is not None and 0 <= turn <= row["turn"]
 
     # What the graph writes
@@ -204,10 +169,10 @@ class Gym:
         One transaction; doing it again writes the same rows. The events are those of `pending`.
         """
         told = {e.turn - (e.kind == "customer_message") for e in events if e.text is not None and e.turn is not None}
-        with self._writing():
+        with self.writing():
             if decision is not None:
                 row = decision.model_dump(include=set(_COLUMNS))
-                self._connection.execute(_UPSERT, {k: _dump(v) if k in _JSON else v for k, v in row.items()})
+                self.connection.execute(_UPSERT, {k: _dump(v) if k in _JSON else v for k, v in row.items()})
                 told.add(decision.turn)
             for turn in sorted(told - {-1}):
                 self._fill(conversation_id, turn)
@@ -216,7 +181,7 @@ class Gym:
                     self._close(conversation_id, event)
                 self._draw(conversation_id, event)
             if events:
-                self._connection.execute(
+                self.connection.execute(
                     "UPDATE events SET processed_at = ?"
                     " WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND processed_at IS NULL",
                     (now(), conversation_id, events[0].seq, events[-1].seq),
@@ -224,12 +189,12 @@ class Gym:
 
     def learn(self, conversation_id: str, labels: Sequence[Event], profile: str) -> None:
         """Write labels to the log and draw their evidence: all of them, or none."""
-        with self._writing():
+        with self.writing():
             self.record(None, conversation_id, self.append(conversation_id, labels, profile))
 
     def _fill(self, conversation_id: str, turn: int) -> None:
         """Fill in what followed the turn, from the log."""
-        self._connection.execute(
+        self.connection.execute(
             "UPDATE brain_decisions SET"
             " response_sent = (SELECT group_concat(text, char(10)) FROM (SELECT text FROM events"
             "  WHERE conversation_id = ?1 AND turn = ?2 AND kind = 'agent_message' ORDER BY seq)),"
@@ -244,7 +209,7 @@ class Gym:
     def _close(self, conversation_id: str, event: Event) -> None:
         """Write how it ended on all turns so far, and what that says of the customer's satisfaction."""
         outcome = Outcome.model_validate({k: event.payload.get(k) for k in Outcome.model_fields})
-        self._connection.execute(
+        self.connection.execute(
             "UPDATE brain_decisions SET workflow_outcome = coalesce(?, workflow_outcome),"
             " user_satisfaction = coalesce(?, user_satisfaction) WHERE conversation_id = ?",
             (outcome.workflow_outcome, outcome.user_satisfaction, conversation_id),
@@ -266,26 +231,90 @@ class Gym:
             source = "teacher" if event.payload.get("source") == "teacher" else "human"
             for field, value in event.payload["fields"].items():
                 self._believe(conversation_id, event.payload["turn"], field, value, source, event)
+            if "was_better" in event.payload["fields"]:
+                self._review(conversation_id, event.payload["turn"])
 
     def _believe(self, conversation_id: str, turn: int, field: str, value: Any, source: str, event: Event) -> None:
-        self._connection.execute(
+        self.connection.execute(
             "INSERT INTO evidence (event_id, conversation_id, turn, field, value, source, author, at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (event.id, conversation_id, turn, field, _dump(value), source, event.payload.get("author"),
              event.at or now()),
         )  # fmt: skip
 
+    def suggest(self, conversation_id: str, reply: Event, row: Mapping[str, Any]) -> None:
+        """Write what a personal touch would have changed in a reply; said again it replaces what was said.
+
+        What a reviewer has said of the turn's suggestion stays with it.
+        """
+        values = {name: row.get(name) for name in _SUGGESTION} | {"modifications": _dump(row["modifications"])}
+        values |= {"conversation_id": conversation_id, "turn": reply.turn, "message_id": reply.message_id, "at": now()}
+        columns = ("conversation_id", "turn", "message_id", *_SUGGESTION, "at")
+        with self.writing():
+            self.connection.execute(
+                f"INSERT INTO personalization_suggestions ({', '.join(columns)})"
+                f" VALUES ({', '.join(':' + name for name in columns)}) ON CONFLICT (conversation_id, message_id)"
+                f" DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in (*_SUGGESTION, 'at'))}",
+                values,
+            )
+            self._review(conversation_id, reply.turn)
+
+    def _review(self, conversation_id: str, turn: int | None) -> None:
+        """Note beside the suggestions of a turn what a reviewer has said of them last."""
+        self.connection.execute(
+            "UPDATE personalization_suggestions SET (was_better, reviewer) = (SELECT json(value) = json('true'), author"
+            "  FROM evidence WHERE conversation_id = ?1 AND turn = ?2 AND field = 'was_better' AND source = 'human'"
+            "  ORDER BY id DESC LIMIT 1) WHERE conversation_id = ?1 AND turn = ?2",
+            (conversation_id, turn),
+        )
+
     # What people and programs ask
+
+    def suggestions(self, conversation_id: str | None, status: str | None, limit: int) -> list[dict[str, Any]]:
+        """Return the newest suggestions first, of one conversation or of all, with one status or with any."""
+        rows = self.rows(
+            "SELECT * FROM personalization_suggestions WHERE conversation_id = coalesce(?1, conversation_id)"
+            " AND status = coalesce(?2, status) ORDER BY id DESC LIMIT ?3",
+            conversation_id, status, limit,
+        )  # fmt: skip
+        return [{**dict(row), "modifications": json.loads(row["modifications"])} for row in rows]
+
+    def events_at(self, conversation_id: str, seqs: Sequence[int]) -> list[Event]:
+        """Return events of a conversation by their sequence numbers, oldest first."""
+        rows = self.rows(
+            f"SELECT {_EVENT} FROM events WHERE conversation_id = ? AND seq IN (SELECT value FROM json_each(?))"
+            " ORDER BY seq",
+            conversation_id, json.dumps(seqs),
+        )  # fmt: skip
+        return [_event(row) for row in rows]
+
+    def first_reply(self, conversation_id: str, turn: int) -> str | None:
+        """Return the first message that the agent sent in a turn."""
+        row = self.row(
+            "SELECT text FROM events WHERE conversation_id = ? AND turn = ? AND kind = 'agent_message'"
+            " ORDER BY seq LIMIT 1",
+            conversation_id, turn,
+        )  # fmt: skip
+        return row["text"] if row else None
+
+    def customer(self, conversation_id: str, upto: int) -> dict[str, Any] | None:
+        """Return what the host last said of the customer, in events with a seq of at most `upto`."""
+        row = self.row(
+            "SELECT json_extract(payload, '$.customer') AS customer FROM events WHERE conversation_id = ? AND seq <= ?"
+            " AND payload IS NOT NULL AND customer IS NOT NULL ORDER BY seq DESC LIMIT 1",
+            conversation_id, upto,
+        )  # fmt: skip
+        return dict(json.loads(row["customer"])) if row else None
 
     def requeue_unsaved(self, newest: int = 256) -> int:
         """Put turns back into the inbox whose run was killed between its row and its checkpoint; return how many.
 
         Only the newest decisions can be such; a run without a checkpoint of ours has no run_id.
         """
-        if not Database(self._connection).table("checkpoints").exists():
+        if not Database(self.connection).table("checkpoints").exists():
             return 0
-        with self._writing():
-            return self._connection.execute(
+        with self.writing():
+            return self.connection.execute(
                 "UPDATE events SET processed_at = NULL WHERE (conversation_id, message_id) IN ("
                 " SELECT d.conversation_id, d.message_id FROM"
                 "  (SELECT * FROM brain_decisions ORDER BY rowid DESC LIMIT ?) d"
@@ -297,48 +326,51 @@ class Gym:
 
     def requeue_faults(self) -> int:
         """Put the turns that lack an answer back into the inbox, and return how many."""
-        with self._writing():
-            return self._connection.execute(
+        with self.writing():
+            return self.connection.execute(
                 "UPDATE events SET processed_at = NULL WHERE (conversation_id, message_id) IN ("
                 " SELECT conversation_id, message_id FROM brain_decisions WHERE faults <> '[]')"
             ).rowcount
 
     def decision(self, conversation_id: str, turn: int) -> BrainDecision | None:
         """Return one decision."""
-        row = self._one("SELECT * FROM brain_decisions WHERE conversation_id = ? AND turn = ?", conversation_id, turn)
+        row = self.row("SELECT * FROM brain_decisions WHERE conversation_id = ? AND turn = ?", conversation_id, turn)
         return _decision(row) if row else None
 
     def decisions(self) -> Iterator[BrainDecision]:
         """Yield all decisions in the order they were written, without holding the file's lock between pages."""
         last = 0
-        while rows := self._all("SELECT rowid, * FROM brain_decisions WHERE rowid > ? ORDER BY rowid LIMIT 500", last):
+        while rows := self.rows("SELECT rowid, * FROM brain_decisions WHERE rowid > ? ORDER BY rowid LIMIT 500", last):
             yield from map(_decision, rows)
             last = rows[-1]["rowid"]
 
     def evidence(self, conversation_id: str, turn: int) -> list[dict[str, Any]]:
         """Return what is known of a turn: field, value, source, author, at; oldest first, corrections included."""
-        rows = self._all(
+        rows = self.rows(
             "SELECT field, value, source, author, at FROM evidence WHERE conversation_id = ? AND turn = ? ORDER BY id",
             conversation_id, turn,
         )  # fmt: skip
         return [{**dict(row), "value": json.loads(row["value"])} for row in rows]
 
-    def truth(self, conversation_id: str, turn: int) -> dict[str, Any]:
-        """Return the most trusted and then newest value of every field of a turn that has evidence."""
+    def truth(self, conversation_id: str, turn: int, *, but: str = "") -> dict[str, Any]:
+        """Return the most trusted and then newest value of every field of a turn that has evidence.
+
+        What a source says that is named by `but` is left out.
+        """
         order = " ".join(f"WHEN '{source}' THEN {rank}" for rank, source in enumerate(SOURCES))
-        rows = self._all(
-            "SELECT field, value FROM evidence WHERE conversation_id = ? AND turn = ?"
+        rows = self.rows(
+            "SELECT field, value FROM evidence WHERE conversation_id = ? AND turn = ? AND source <> ?"
             f" ORDER BY CASE source {order} END DESC, id",
-            conversation_id, turn,
+            conversation_id, turn, but,
         )  # fmt: skip
         return {row["field"]: json.loads(row["value"]) for row in rows}
 
     def counts(self) -> dict[str, int]:
         """Count what the gym holds."""
         return {
-            "decisions": self._count("SELECT count(*) FROM brain_decisions"),
-            "conversations": self._count("SELECT count(*) FROM events WHERE seq = 0"),
-            "backlog": self._count(
+            "decisions": self.count("SELECT count(*) FROM brain_decisions"),
+            "conversations": self.count("SELECT count(*) FROM events WHERE seq = 0"),
+            "backlog": self.count(
                 "SELECT count(*) FROM events WHERE processed_at IS NULL AND kind = 'customer_message'"
             ),
         }
@@ -348,15 +380,15 @@ class Gym:
     def save_run(self, report: Mapping[str, Any]) -> None:
         """Write what is known of an optimisation: its columns, and all of it as JSON."""
         columns = ("run_id", "profile", "started_at", "ended_at", "status", "decisions_processed")
-        with self._writing():
-            self._connection.execute(
+        with self.writing():
+            self.connection.execute(
                 f"INSERT OR REPLACE INTO optimization_runs ({', '.join(columns)}, report) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (*(report.get(name) for name in columns), _dump(report)),
             )
 
     def run(self, run_id: str | None = None) -> dict[str, Any] | None:
         """Return what is known of an optimisation, of the newest one for None."""
-        row = self._one(
+        row = self.row(
             "SELECT report FROM optimization_runs WHERE run_id = coalesce(?, (SELECT run_id FROM optimization_runs"
             " WHERE ended_at IS NOT NULL ORDER BY started_at DESC LIMIT 1))",
             run_id,
@@ -365,14 +397,14 @@ class Gym:
 
     def unfinished_run(self, profile: str) -> str | None:
         """Return the newest optimisation of a profile if it has not ended."""
-        row = self._one(
+        row = self.row(
             "SELECT run_id, ended_at FROM optimization_runs WHERE profile = ? ORDER BY started_at DESC LIMIT 1", profile
         )
         return row["run_id"] if row and row["ended_at"] is None else None
 
     def times_gated(self, profile: str, module: str, but: str) -> int:
         """Count how often a module was judged by a profile's sealed conversations, in other runs than one."""
-        return self._count(
+        return self.count(
             "SELECT count(*) FROM optimization_runs WHERE profile = ? AND run_id <> ?"
             " AND json_extract(report, '$.module_results.' || ? || '.level') IS NOT NULL",
             profile, but, module,
@@ -380,17 +412,17 @@ class Gym:
 
     def last_optimization(self) -> str | None:
         """Return when the newest optimisation that has ended began."""
-        row = self._one("SELECT max(started_at) FROM optimization_runs WHERE ended_at IS NOT NULL")
+        row = self.row("SELECT max(started_at) FROM optimization_runs WHERE ended_at IS NOT NULL")
         return row[0] if row else None
 
     def count_since(self, moment: str | None) -> int:
         """Count the decisions written after a moment (UTC ISO 8601); all of them for None."""
-        return self._count("SELECT count(*) FROM brain_decisions WHERE created_at > ?", moment or "")
+        return self.count("SELECT count(*) FROM brain_decisions WHERE created_at > ?", moment or "")
 
     def count_evidence(self, fields: Iterable[str]) -> int:
         """Count the turns with evidence for at least one of the fields."""
         wanted = set(fields)
-        rows = self._all("SELECT fields, turns FROM evidence_sets")
+        rows = self.rows("SELECT fields, turns FROM evidence_sets")
         return sum(row["turns"] for row in rows if wanted & set(row["fields"].split(",")))
 
     # What a dataset is made of
@@ -398,11 +430,11 @@ class Gym:
     def newest_ids(self) -> dict[str, int]:
         """Return the newest row of decisions, evidence and events: what comes later has a higher one."""
         tables = {"decisions": "brain_decisions", "evidence": "evidence", "events": "events"}
-        return {name: self._count(f"SELECT coalesce(max(rowid), 0) FROM {table}") for name, table in tables.items()}
+        return {name: self.count(f"SELECT coalesce(max(rowid), 0) FROM {table}") for name, table in tables.items()}
 
     def newest_decisions(self, profile: str, upto: int, limit: int) -> list[int]:
         """Return the rows of a profile's newest decisions, newest first, none above `upto`."""
-        rows = self._all(
+        rows = self.rows(
             "SELECT rowid FROM brain_decisions WHERE profile = ? AND rowid <= ? ORDER BY rowid DESC LIMIT ?",
             profile, upto, limit,
         )  # fmt: skip
@@ -415,7 +447,7 @@ class Gym:
         """
         found: set[int] = set()
         for field in fields:
-            rows = self._all(
+            rows = self.rows(
                 "SELECT d.rowid FROM (SELECT conversation_id, turn FROM evidence WHERE source = 'human' AND field = ?"
                 "  AND id <= ? ORDER BY id DESC LIMIT ?) e CROSS JOIN brain_decisions d"
                 " ON d.conversation_id = e.conversation_id AND d.turn = e.turn WHERE d.profile = ? AND d.rowid < ?",
@@ -426,7 +458,7 @@ class Gym:
 
     def count_other_profiles(self, profile: str, upto: int, newest: int) -> int:
         """Count the decisions of other profiles among the newest of all."""
-        return self._count(
+        return self.count(
             "SELECT count(*) FROM (SELECT profile FROM brain_decisions WHERE rowid <= ? ORDER BY rowid DESC LIMIT ?)"
             " WHERE profile <> ?",
             upto, newest, profile,
@@ -434,7 +466,7 @@ class Gym:
 
     def decisions_at(self, rows: Sequence[int]) -> dict[int, BrainDecision]:
         """Return some decisions by their row, oldest first."""
-        found = self._all(
+        found = self.rows(
             "SELECT rowid, * FROM brain_decisions WHERE rowid IN (SELECT value FROM json_each(?)) ORDER BY rowid",
             json.dumps(rows),
         )
@@ -449,7 +481,7 @@ class Gym:
         """
         told = "FROM events WHERE conversation_id = c.value AND kind = 'outcome' AND id <= ?3"
         upto = "FROM brain_decisions WHERE conversation_id = c.value AND rowid <= ?2 ORDER BY turn DESC LIMIT 1"
-        rows = self._all(
+        rows = self.rows(
             "SELECT c.value AS conversation_id,"
             f" (SELECT turn + 1 {upto}) AS turns,"
             f" max((SELECT created_at {upto}), coalesce((SELECT at FROM events WHERE conversation_id = c.value"
@@ -464,7 +496,7 @@ class Gym:
 
     def evidence_of(self, spans: Sequence[tuple[str, int, int]], upto: int) -> Iterator[dict[str, Any]]:
         """Yield the evidence of spans of turns (conversation, first, last), oldest first, none above the row `upto`."""
-        rows = self._all(
+        rows = self.rows(
             "SELECT e.conversation_id, e.turn, e.field, e.value, e.source FROM json_each(?) s CROSS JOIN evidence e"
             " ON e.conversation_id = json_extract(s.value, '$[0]')"
             " AND e.turn BETWEEN json_extract(s.value, '$[1]') AND json_extract(s.value, '$[2]')"
@@ -476,7 +508,7 @@ class Gym:
     def histories(self, conversation_id: str, befores: Sequence[int], limit: int) -> dict[int, list[Line]]:
         """Return what `history` does for several turns of a conversation, reading it once."""
         block = max(1, limit // 5)
-        rows = self._all(
+        rows = self.rows(
             "WITH newest AS (SELECT seq FROM events WHERE conversation_id = ?1 AND seq < ?2 AND role IS NOT NULL"
             "  ORDER BY seq DESC LIMIT 1 OFFSET ?4 - 1)"
             " SELECT seq, role, text, action FROM events WHERE conversation_id = ?1 AND seq < ?3 AND role IS NOT NULL"
@@ -496,7 +528,7 @@ class Gym:
 
     def first_messages(self, conversation_id: str, upto: int, limit: int) -> list[Line]:
         """Return the first messages of a conversation, none above the event's row `upto`."""
-        rows = self._all(
+        rows = self.rows(
             "SELECT role, text, NULL AS action FROM events WHERE conversation_id = ? AND id <= ? AND role IS NOT NULL"
             " ORDER BY seq LIMIT ?",
             conversation_id, upto, limit,
@@ -505,12 +537,17 @@ class Gym:
 
     def sides(self, conversation_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Return cluster and side of those conversations that have been given one."""
-        rows = self._all(
+        rows = self.rows(
             "SELECT conversation_id, cluster, side FROM conversation_sides"
             " WHERE conversation_id IN (SELECT value FROM json_each(?))",
             json.dumps(conversation_ids),
         )
         return {row["conversation_id"]: (row["cluster"], row["side"]) for row in rows}
+
+    def placed_at(self, conversation_id: str) -> str | None:
+        """Return when a conversation was given its side, if it has one (UTC ISO 8601)."""
+        row = self.row("SELECT at FROM conversation_sides WHERE conversation_id = ?", conversation_id)
+        return row["at"] if row else None
 
     def place(
         self,
@@ -524,20 +561,20 @@ class Gym:
         `choose` is shown sketch, cluster and side of those that share a band, the first seen first. A band that
         FULL_BAND conversations have takes no more, so that what everybody says costs no more each time.
         """
-        with self._writing():
-            if self._one("SELECT 1 FROM conversation_sides WHERE conversation_id = ?", conversation_id):
+        with self.writing():
+            if self.row("SELECT 1 FROM conversation_sides WHERE conversation_id = ?", conversation_id):
                 return
-            rows = self._all(
+            rows = self.rows(
                 "SELECT sketch, cluster, side FROM conversation_sides WHERE id IN (SELECT side_id FROM"
                 " conversation_bands WHERE band IN (SELECT value FROM json_each(?))) ORDER BY id",
                 json.dumps(bands),
             )
             cluster, side = choose([(row["sketch"], row["cluster"], row["side"]) for row in rows])
-            row = self._connection.execute(
+            row = self.connection.execute(
                 "INSERT INTO conversation_sides (conversation_id, cluster, side, sketch, at) VALUES (?, ?, ?, ?, ?)",
                 (conversation_id, cluster, side, sketch, now()),
             ).lastrowid
-            self._connection.executemany(
+            self.connection.executemany(
                 "INSERT OR IGNORE INTO conversation_bands SELECT ?1, ?2 WHERE (SELECT count(*) FROM"
                 " (SELECT 1 FROM conversation_bands WHERE band = ?1 LIMIT ?3)) < ?3",
                 [(band, row, FULL_BAND) for band in bands],
@@ -546,7 +583,7 @@ class Gym:
     def answers(self) -> dict[str, dict[str, dict[str, int]]]:
         """Return by module, version and kind in how many turns an answer came, was repaired, or failed."""
         found: dict[str, dict[str, dict[str, int]]] = {}
-        for row in self._all("SELECT module, version, kind, turns FROM answer_counts WHERE turns > 0"):
+        for row in self.rows("SELECT module, version, kind, turns FROM answer_counts WHERE turns > 0"):
             found.setdefault(row["module"], {}).setdefault(row["version"], {})[row["kind"]] = row["turns"]
         return found
 
@@ -555,7 +592,7 @@ class Gym:
 
         The newest come first, and after all others those that the teacher has labelled in part.
         """
-        rows = self._all(
+        rows = self.rows(
             "WITH labelled AS MATERIALIZED (SELECT conversation_id, json_extract(payload, '$.turn') AS turn FROM events"
             "  WHERE kind = 'label' AND json_extract(payload, '$.source') = 'teacher'"
             "  AND json_extract(payload, '$.author') = ?1)"
@@ -576,102 +613,21 @@ class Gym:
         ids = json.dumps(conversation_ids)
         among = "WHERE conversation_id IN (SELECT value FROM json_each(?))"
         return {
-            "decisions": self._count(f"SELECT count(*) FROM brain_decisions {among}", ids),
-            "faults": self._count(f"SELECT total(json_array_length(faults)) FROM brain_decisions {among}", ids),
-            "evidence": self._count(f"SELECT count(*) FROM evidence {among}", ids),
+            "decisions": self.count(f"SELECT count(*) FROM brain_decisions {among}", ids),
+            "faults": self.count(f"SELECT total(json_array_length(faults)) FROM brain_decisions {among}", ids),
+            "evidence": self.count(f"SELECT count(*) FROM evidence {among}", ids),
         }
 
     def recent_latency_ms(self) -> float | None:
         """Return the mean time of the newest 200 turns, in milliseconds."""
-        row = self._one(
+        row = self.row(
             "SELECT avg(latency_ms) FROM (SELECT latency_ms FROM brain_decisions ORDER BY rowid DESC LIMIT 200)"
         )
         return row[0] if row else None
 
     def check(self) -> str:
         """Return SQLite's own word on the file: `ok`, or what is damaged."""
-        return "; ".join(row[0] for row in self._all("PRAGMA quick_check(5)"))
-
-    # The door
-
-    def _migrate(self) -> None:
-        """Bring the schema up to date, one process at a time."""
-        db = Database(self._connection)
-        known = {migration.name for migration in migrations.pending(db)} | {m.name for m in migrations.applied(db)}
-        if unknown := known - {migration.name for migration in migrations._migrations}:
-            raise GymError(f"{self.path} was made by a newer understudy ({max(unknown)}); upgrade this one to open it")
-        if migrations.pending(db):
-            with _alone(self.path):
-                migrations.apply(db)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Hold the file for one transaction; inside another one this is a part of it."""
-        with self._lock, self._explained():
-            if self._connection.in_transaction:
-                yield
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn SQLite's and the system's errors into one line that says what to do."""
-        try:
-            yield
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise GymError(f"gym {self.path}: {error}; {_advice(error)}") from error
-
-    def _all(self, sql: str, *values: Any) -> list[sqlite3.Row]:
-        with self._lock, self._explained():
-            return self._connection.execute(sql, values).fetchall()
-
-    def _one(self, sql: str, *values: Any) -> sqlite3.Row | None:
-        with self._lock, self._explained():
-            row: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
-            return row
-
-    def _count(self, sql: str, *values: Any) -> int:
-        row = self._one(sql, *values)
-        return int(row[0]) if row else 0
-
-
-def now() -> str:
-    """Return the time in UTC, ISO 8601, microseconds."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _touch(path: Path) -> None:
-    """Make the file readable by its owner alone before SQLite opens it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes from migrating the same file at the same time."""
-    with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _advice(error: Exception) -> str:
-    text = str(error)
-    if "full" in text or getattr(error, "errno", None) == errno.ENOSPC:
-        return "what was written before is kept; make room and run it again"
-    if "locked" in text or "busy" in text:
-        return "another program holds it; close that one and run it again"
-    if "not a database" in text or "malformed" in text:
-        return "it is not a gym or is damaged; move it away, or set RL_GYM_DB_PATH to another file"
-    if "readonly" in text or isinstance(error, PermissionError):
-        return "it cannot be written; check its owner and mode"
-    return "check RL_GYM_DB_PATH"
+        return "; ".join(row[0] for row in self.rows("PRAGMA quick_check(5)"))
 
 
 def _event(row: sqlite3.Row) -> Event:

@@ -23,7 +23,8 @@ from langgraph.graph.state import CompiledStateGraph
 from langsmith import tracing_context
 from langsmith.utils import tracing_is_enabled
 
-from understudy.checkpoints.gym import BUSY_SECONDS, Gym
+from understudy.checkpoints.file import BUSY_SECONDS
+from understudy.checkpoints.gym import Gym
 from understudy.settings import current_settings
 
 

@@ -239,6 +239,104 @@ def m006_optimization_runs(db: Database) -> None:
     )
 
 
+@migrations()
+def m007_ab_tests(db: Database) -> None:
+    """Make the tables of the tests in which two versions answer side by side."""
+    _run(
+        db,
+        """
+        CREATE TABLE ab_tests (
+            name TEXT PRIMARY KEY,
+            profile TEXT NOT NULL,               -- whose conversations count
+            module TEXT,                         -- which module; NULL if the caller brings the programs
+            variant_a TEXT NOT NULL,             -- a version; the older one, or the one in use
+            variant_b TEXT NOT NULL,             -- the one that wants to be better
+            origin TEXT NOT NULL,                -- who began it: candidate, published, hand
+            started_at TEXT NOT NULL,            -- UTC ISO 8601
+            most INTEGER NOT NULL,               -- conversations after which it ends without a verdict
+            betting TEXT NOT NULL,               -- JSON: what the statistics need to go on
+            ended_at TEXT,                       -- NULL while it runs
+            verdict TEXT,                        -- A, B, equivalent; NULL without one
+            reason TEXT,                         -- why it ended
+            consequence TEXT                     -- what followed from it; NULL until it has been carried out
+        )
+        """,
+        "CREATE UNIQUE INDEX ab_tests_running ON ab_tests (profile, module) WHERE ended_at IS NULL",
+        "CREATE INDEX ab_tests_unsettled ON ab_tests (name) WHERE consequence IS NULL",
+        """
+        CREATE TABLE ab_conversations (          -- a conversation enters a test once, when it is closed
+            test TEXT NOT NULL,
+            conversation_id TEXT NOT NULL,       -- as the host calls it
+            state TEXT NOT NULL,                 -- open, unscored (closed without evidence), entered, left_out
+            place INTEGER,                       -- order in which it entered, from 1
+            score_a REAL,                        -- mean over its turns with evidence, 0..1
+            score_b REAL,
+            turns INTEGER,                       -- how many of them
+            evidence_upto INTEGER,               -- newest row of evidence when it entered
+            late INTEGER NOT NULL DEFAULT 0,     -- turns of which more was learnt afterwards
+            reason TEXT,                         -- why it is left out
+            PRIMARY KEY (test, conversation_id)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX ab_conversations_of ON ab_conversations (conversation_id)",
+        "CREATE INDEX ab_conversations_open ON ab_conversations (test, conversation_id) WHERE state = 'open'",
+        "CREATE UNIQUE INDEX ab_conversations_place ON ab_conversations (test, place) WHERE place IS NOT NULL",
+        """
+        CREATE TABLE ab_results (
+            test TEXT NOT NULL,
+            conversation_id TEXT NOT NULL,       -- as the host calls it
+            turn INTEGER NOT NULL,               -- number of the customer message, from 0
+            first TEXT NOT NULL,                 -- which variant was asked first, A or B
+            answer_a TEXT,                       -- JSON: output fields; NULL if it failed
+            answer_b TEXT,
+            fault_a TEXT,                        -- kind and message of the failure
+            fault_b TEXT,
+            ms_a REAL NOT NULL,                  -- time of the answer, milliseconds
+            ms_b REAL NOT NULL,
+            tokens_a INTEGER NOT NULL,           -- read and written
+            tokens_b INTEGER NOT NULL,
+            score_a REAL,                        -- 0..1 by the evidence there was when the conversation entered
+            score_b REAL,
+            at TEXT NOT NULL,                    -- when it was answered, UTC ISO 8601
+            PRIMARY KEY (test, conversation_id, turn)
+        ) WITHOUT ROWID
+        """,
+    )
+
+
+@migrations()
+def m008_suggestions(db: Database) -> None:
+    """Make the table of what a personal touch would have changed."""
+    _run(
+        db,
+        """
+        CREATE TABLE personalization_suggestions (
+            id INTEGER PRIMARY KEY,
+            conversation_id TEXT NOT NULL,       -- as the host calls it
+            turn INTEGER,                        -- newest customer message before the reply; NULL before the first
+            message_id TEXT NOT NULL,            -- of the reply
+            profile TEXT NOT NULL,
+            original_message TEXT NOT NULL,      -- what production sent
+            personalized_message TEXT,           -- what would have been sent; NULL if there was no answer
+            modifications TEXT NOT NULL,         -- JSON: what was changed, of a closed list
+            confidence REAL,                     -- 0..1
+            reasoning TEXT,
+            status TEXT NOT NULL,                -- accepted, unchanged, rejected (it lost or made up something), fault
+            reason TEXT,                         -- why it was rejected, or what failed
+            version TEXT NOT NULL,               -- of the program that said it
+            model TEXT NOT NULL,
+            tokens INTEGER NOT NULL,             -- read and written
+            ms REAL NOT NULL,                    -- time of the answer, milliseconds
+            at TEXT NOT NULL,                    -- UTC ISO 8601
+            was_better INTEGER,                  -- a reviewer's word: 1, 0, or NULL as long as nobody has looked
+            reviewer TEXT
+        )
+        """,
+        "CREATE UNIQUE INDEX suggestions_message ON personalization_suggestions (conversation_id, message_id)",
+        "CREATE INDEX suggestions_turn ON personalization_suggestions (conversation_id, turn)",
+    )
+
+
 def _run(db: Database, *statements: str) -> None:
     for statement in statements:
         db.execute(statement)

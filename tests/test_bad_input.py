@@ -16,7 +16,8 @@ from sqlite_utils import Database
 from understudy import recording
 from understudy.benchmarks.bad_input import GOOD, MEGABYTES, Case, cases
 from understudy.benchmarks.prove import observe, rows, run_cli, without_checkpoint
-from understudy.checkpoints.gym import Gym, GymError
+from understudy.checkpoints.file import GymError
+from understudy.checkpoints.gym import Gym
 from understudy.intake import CUT_MARK, MAX_TEXT, clean_json
 from understudy.recording import MAX_LISTED, Lines
 

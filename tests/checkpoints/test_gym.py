@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from understudy.checkpoints.gym import Gym, GymError
+from understudy.checkpoints.file import GymError
+from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.schema import migrations
 from understudy.state import Event
 
@@ -165,8 +166,8 @@ def test_what_is_no_gym_is_told_in_one_line(home: Path, make: object, advice: st
 
 def test_a_full_disk_keeps_what_was_written(gym: Gym) -> None:
     gym.append("c", [customer("a")], "default")
-    pages = gym._connection.execute("PRAGMA page_count").fetchone()[0]
-    gym._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    pages = gym.connection.execute("PRAGMA page_count").fetchone()[0]
+    gym.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(GymError, match="full.*make room"):
         for number in range(100):
             gym.append(f"c{number}", [customer("x" * 5000)], "default")

@@ -74,12 +74,12 @@ def adds_up(report: dict[str, Any]) -> bool:
 
 
 def sides_of(gym: Gym) -> dict[str, tuple[str, str]]:
-    rows = gym._all("SELECT conversation_id FROM conversation_sides")
+    rows = gym.rows("SELECT conversation_id FROM conversation_sides")
     return gym.sides([row["conversation_id"] for row in rows])
 
 
 def told_by_teacher(gym: Gym, where: str, field: str, value: Any) -> None:
-    gym._connection.execute(
+    gym.connection.execute(
         "INSERT INTO evidence (event_id, conversation_id, turn, field, value, source, at)"
         f" SELECT -rowid, conversation_id, turn, ?, ?, 'teacher', '' FROM brain_decisions WHERE {where}",
         (field, json.dumps(value)),
@@ -291,7 +291,7 @@ def test_what_everybody_says_costs_no_more_each_time(home: Path) -> None:
         gym.append(f"c{number}", [Event(kind="customer_message", text="hi")], "default")
     found = placed(gym, [f"c{number}" for number in range(FULL_BAND + 20)], 1 << 62)
     assert len(set(found.values())) == 1
-    assert gym._count("SELECT max(n) FROM (SELECT count(*) AS n FROM conversation_bands GROUP BY band)") == FULL_BAND
+    assert gym.count("SELECT max(n) FROM (SELECT count(*) AS n FROM conversation_bands GROUP BY band)") == FULL_BAND
     gym.close()
 
 
@@ -385,7 +385,7 @@ def test_replies_that_worked_come_from_train_alone(fifty: Brain, monkeypatch: py
 
 def test_a_reply_of_a_faulted_turn_or_without_any_that_worked_is_left_out(brain: Brain) -> None:
     gym = observe(brain, (talk(number, turns=1, outcome="abandoned") for number in range(6)))
-    gym._connection.execute("UPDATE brain_decisions SET readings = '{}' WHERE conversation_id = 'c0'")
+    gym.connection.execute("UPDATE brain_decisions SET readings = '{}' WHERE conversation_id = 'c0'")
     report = build(brain, "response").report
     assert report["left_out"] == {"faulted_inputs": 1, "no_reply_that_worked": 5} and adds_up(report)
 
@@ -444,7 +444,7 @@ def test_train_takes_the_hard_cases(brain: Brain, monkeypatch: pytest.MonkeyPatc
     assert len(train - right) > 3 < len(train & right) and len(dataset.train) == 3
     assert right.isdisjoint(example.conversation_id for example in dataset.train)
     assert right & {example.conversation_id for example in (*dataset.validation, *dataset.sealed)}
-    gym._connection.execute("UPDATE brain_decisions SET readings = '{}' WHERE conversation_id IN ('c0', 'c2', 'c4')")
+    gym.connection.execute("UPDATE brain_decisions SET readings = '{}' WHERE conversation_id IN ('c0', 'c2', 'c4')")
     faulted = {"c0", "c2", "c4"} & train
     assert faulted <= {example.conversation_id for example in build(brain).train}
 
