@@ -81,14 +81,14 @@ class Brain:
         if chosen == LATEST and not (context.use_optimized and self.settings.use_optimized_modules):
             chosen = BASELINE
         if chosen == LATEST:
-            return self.versioning(profile).usable(faculty.name, lambda it: self._load(faculty, profile, it))[0]
+            return self.versioning(profile).usable(faculty.name, lambda it: self.loaded(faculty, profile, it))[0]
         with suppress(VersionError):
-            self._load(faculty, profile, chosen)
+            self.loaded(faculty, profile, chosen)
         return chosen
 
     def published(self, faculty: "Faculty", profile: str) -> str:
         """Return the version of a module that is the latest and loads, whatever the settings make of it."""
-        return self.versioning(profile).usable(faculty.name, lambda known: self._load(faculty, profile, known))[0]
+        return self.versioning(profile).usable(faculty.name, lambda known: self.loaded(faculty, profile, known))[0]
 
     def program(self, faculty: "Faculty", profile: str, version: str) -> dspy.Module:
         """Return a module in a version that has been loaded; a run that another process began loads it here.
@@ -97,13 +97,17 @@ class Brain:
             VersionError: it cannot be loaded.
         """
         if (known := self._programs.get((faculty.name, profile, version))) is None:
-            return self._load(faculty, profile, version)
+            return self.loaded(faculty, profile, version)
         if isinstance(known[1], VersionError):
             raise known[1].with_traceback(None)  # else it would grow by its traceback at every turn
         return known[1]
 
-    def _load(self, faculty: "Faculty", profile: str, version: str) -> dspy.Module:
-        """Load a module once, and again when its file has changed since, as a damaged one that was repaired has."""
+    def loaded(self, faculty: "Faculty", profile: str, version: str) -> dspy.Module:
+        """Load a module once, and again when its file has changed since, as a damaged one that was repaired has.
+
+        Raises:
+            VersionError: it cannot be loaded.
+        """
         versioning, key = self.versioning(profile), (faculty.name, profile, version)
         stamp = versioning.stamp(faculty.name, version)
         if (known := self._programs.get(key)) is None or known[0] != stamp:

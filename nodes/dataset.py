@@ -9,7 +9,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +20,7 @@ from understudy.nodes.choosing import Candidate, balanced, hardness, label_field
 from understudy.nodes.faculty import Faculty
 from understudy.nodes.modules import PROPOSER
 from understudy.nodes.sides import Place, Side, clusters_by_side, placed
-from understudy.nodes.turns import Replies, Told, Turn, believe
+from understudy.nodes.turns import Replies, Told, Turn, believe, is_closed, silent_since
 from understudy.profile import Profile
 
 NEWEST = 6000
@@ -101,8 +100,7 @@ class DatasetBuilder:
     ) -> None:
         self.gym, self.profile, self.newest, self.seed = gym, profile, newest, seed
         self.history_messages = history_messages
-        silent_since = (datetime.now(UTC) - timedelta(hours=idle_hours)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        self.marks = Marks(**(upto or {**gym.newest_ids(), "silent_since": silent_since}))  # type: ignore[typeddict-item]
+        self.marks = Marks(**(upto or {**gym.newest_ids(), "silent_since": silent_since(idle_hours)}))  # type: ignore[typeddict-item]
         self._window = gym.newest_decisions(profile.name, self.marks["decisions"], newest)
         self._turns: dict[int, Turn] = {}
         self._places: dict[str, Place] = {}
@@ -165,16 +163,13 @@ class DatasetBuilder:
             between = [(name, min(spans[name]), max(spans[name])) for name in some]
             for one in self.gym.evidence_of(between, self.marks["evidence"]):
                 believe(told[one["conversation_id"], one["turn"]], one)
-        closed = [name for name in names if self._is_closed(endings[name])]
+        closed = [name for name in names if is_closed(endings[name], self.marks["silent_since"])]
         self._places |= placed(self.gym, closed, self.marks["events"])
         for row, decision in decisions.items():
             name = decision.conversation_id
             ended = decision.model_copy(update={"workflow_outcome": endings[name]["workflow_outcome"]})
             place = self._places.get(name)
             self._turns[row] = Turn(ended, endings[name], place, told.get((name, decision.turn), {}))
-
-    def _is_closed(self, ending: Mapping[str, Any]) -> bool:
-        return bool(ending["ended"]) or ending["last"] <= self.marks["silent_since"]
 
     def _why_not(self, faculty: Faculty, turn: Turn, pool: "Replies | None") -> str | None:
         """Return the one reason for which a turn is no example, or None."""
@@ -209,7 +204,7 @@ class DatasetBuilder:
         for turn in turns:
             decision = turn.decision
             history = histories[decision.conversation_id][decision.history_upto]
-            example = faculty.example(decision, history, turn.truth, self.profile)
+            example = faculty.example(decision, history, turn.truth, self.profile, faculty.more(self.gym, decision))
             if example is None:
                 raise AssertionError("a turn without evidence was chosen")
             if pool is not None:

@@ -17,9 +17,9 @@ from langgraph.types import Command, Send
 from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.errors import ModelError
 from understudy.nodes.brain import Brain, brain_of
-from understudy.nodes.faculty import Faculty
+from understudy.nodes.faculty import Faculty, seen_by_nobody
 from understudy.nodes.job import Job, dataset_of, faculty_of, program_of, with_instruction
-from understudy.nodes.scoring import overlapping
+from understudy.nodes.scoring import FAILED, overlapping
 from understudy.state import Context
 
 ERROR_RATE = 0.05
@@ -113,7 +113,7 @@ async def _try_all(
 
 async def _try(brain: Brain, faculty: Faculty, program: Any, example: dspy.Example) -> Tried:
     adapter, started = AnswerAdapter(), time.perf_counter()
-    with dspy.context(lm=brain.student, adapter=adapter, disable_history=True, trace=None, callbacks=[]):
+    with seen_by_nobody(brain, adapter):
         try:
             answer = await program.acall(**example.inputs())
         except ModelError as error:
@@ -121,7 +121,7 @@ async def _try(brain: Brain, faculty: Faculty, program: Any, example: dspy.Examp
                 raise
             answer = None
     return Tried(
-        score=0.0 if answer is None else float(faculty.metric(example, answer).score),
+        score=FAILED if answer is None else float(faculty.metric(example, answer).score),
         right=_agreement(faculty, example, {} if answer is None else answer.toDict()),
         failed=answer is None,
         tokens=adapter.spent["tokens_in"] + adapter.spent["tokens_out"],

@@ -1,7 +1,9 @@
 """What the five modules share: labels for a signature, an answer to a turn, an example from a turn."""
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,10 +13,11 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 from pydantic import Field
 
+from understudy.checkpoints.gym import Gym
 from understudy.intake import clean_text
 from understudy.lm.adapter import AnswerAdapter, Predict
 from understudy.lm.errors import AnswerError, ModelError
-from understudy.nodes.brain import brain_of
+from understudy.nodes.brain import Brain, brain_of
 from understudy.profile import Profile
 from understudy.state import BrainDecision, Context, Fault, Line, Reading, ShadowState
 
@@ -39,28 +42,45 @@ class Faculty:
     """What the metric wants to know beside the evidence itself."""
     metric_version: int = 1
     """Scores of different versions of a metric are never compared."""
+    beyond: Callable[[Gym, BrainDecision], dict[str, Any]] | None = None
+    """What it is shown beside the decision and the messages before it."""
 
     def program(self, profile: Profile) -> dspy.Module:
         """Return the hand-written baseline, v0.0."""
         return Predict(self.signature(profile))
 
-    def example(
-        self, decision: BrainDecision, history: Sequence[Line], evidence: Mapping[str, Any], profile: Profile
-    ) -> dspy.Example | None:
-        """Return the turn as an example: what the module was shown, and what turned out to be true.
+    def more(self, gym: Gym, decision: BrainDecision) -> dict[str, Any]:
+        """Return what the module is shown beside the decision and the messages before it."""
+        return self.beyond(gym, decision) if self.beyond else {}
 
-        None when no main field has evidence. `history` holds the messages before the turn; `evidence` the most trusted
-        value of each field.
-        """
-        if not any(name in evidence for name in self.main_fields):
-            return None
+    def shown(
+        self, decision: BrainDecision, history: Sequence[Line], more: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the inputs for a turn that has been read; `history` holds the messages before it."""
         turn = {
             "history": list(history),
             "message": decision.user_message,
             "state": decision.state_snapshot,
             "readings": decision.readings,
         }
-        inputs = self.inputs(turn)
+        return self.inputs({**turn, **(more or {})})
+
+    def example(
+        self,
+        decision: BrainDecision,
+        history: Sequence[Line],
+        evidence: Mapping[str, Any],
+        profile: Profile,
+        more: Mapping[str, Any] | None = None,
+    ) -> dspy.Example | None:
+        """Return the turn as an example: what the module was shown, and what turned out to be true.
+
+        None when no main field has evidence. `history` holds the messages before the turn; `evidence` the most trusted
+        value of each field; `more` what the method of that name returns.
+        """
+        if not any(name in evidence for name in self.main_fields):
+            return None
+        inputs = self.shown(decision, history, more)
         known = {**evidence, **(self.truth(decision, evidence, profile) if self.truth else {})}
         return dspy.Example(
             **{name: value for name, value in known.items() if name not in inputs}, **inputs
@@ -82,12 +102,9 @@ def with_labels(signature: type[dspy.Signature], labels: Mapping[str, str], *fie
     return signature
 
 
-async def read(faculty: Faculty, state: ShadowState, runtime: Runtime[Context]) -> Update:
-    """Let a module say what it sees in the turn, in the version that `load` fixed."""
-    brain = brain_of(runtime.context)
-    version = state["versions"][faculty.name]
-    program = brain.program(faculty, state["profile"], version)
-    adapter, started = AnswerAdapter(), time.perf_counter()
+@contextmanager
+def seen_by_nobody(brain: Brain, adapter: AnswerAdapter) -> Iterator[None]:
+    """Let programs speak to the student; no history, trace or callback of the host's DSPy sees it."""
     with dspy.context(
         lm=brain.student,
         adapter=adapter,
@@ -96,6 +113,55 @@ async def read(faculty: Faculty, state: ShadowState, runtime: Runtime[Context]) 
         callbacks=[],
         warn_on_type_mismatch=False,
     ):
+        yield
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a program answered: its fields, or the fault it left; time in milliseconds, tokens read and written."""
+
+    answer: dict[str, Any] | None
+    fault: str | None
+    ms: float
+    tokens: int
+
+
+async def ask(brain: Brain, program: Any, inputs: Mapping[str, Any]) -> Said | None:
+    """Let a program answer; whatever it raises is a fault, but None when the model server is down."""
+    adapter, started = AnswerAdapter(), time.perf_counter()
+    with seen_by_nobody(brain, adapter):
+        # Collected as a value: a program may raise anything, and the other one still has to answer.
+        told: Any = (await asyncio.gather(_call(program, inputs), return_exceptions=True))[0]
+    if isinstance(told, ModelError) and told.down:
+        return None
+    is_fault = isinstance(told, BaseException)
+    return Said(
+        answer=None if is_fault else told,
+        fault=clean_text(f"{type(told).__name__}: {told}"[:2000]) if is_fault else None,
+        ms=round((time.perf_counter() - started) * 1000, 3),
+        tokens=adapter.spent["tokens_in"] + adapter.spent["tokens_out"],
+    )
+
+
+async def _call(program: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(program, dspy.Predict):
+        said = await program.acall(**inputs)
+    else:
+        said = await asyncio.to_thread(program, **inputs)
+    if isinstance(said, dspy.Prediction):
+        return dict(said.toDict())
+    if isinstance(said, Mapping):
+        return dict(said)
+    raise TypeError(f"a program answers with fields, this one with {type(said).__name__}")
+
+
+async def read(faculty: Faculty, state: ShadowState, runtime: Runtime[Context]) -> Update:
+    """Let a module say what it sees in the turn, in the version that `load` fixed."""
+    brain = brain_of(runtime.context)
+    version = state["versions"][faculty.name]
+    program = brain.program(faculty, state["profile"], version)
+    adapter, started = AnswerAdapter(), time.perf_counter()
+    with seen_by_nobody(brain, adapter):
         answer = await program.acall(**faculty.inputs(state))
     reading = Reading(
         fields=answer.toDict(),

@@ -10,6 +10,9 @@ from understudy.lm.adapter import annotation
 from understudy.nodes.modules import MODULES
 from understudy.profile import Profile
 
+REVIEWED: dict[str, Any] = {"was_better": bool}
+"""What can be said of a turn beside the fields that a module answers: was the personalised reply better?"""
+
 
 def check_labels(labels: dict[str, Any], profile: Profile) -> dict[str, Any]:
     """Return labels as evidence keeps them.
@@ -49,6 +52,8 @@ def _typed(name: str, text: str, profile: Profile) -> Any:
     if schema.get("type") == "array":
         separator = "," if name in profile.labels else "|"
         return [part.strip() for part in text.split(separator) if part.strip()]
+    if schema.get("type") == "boolean":
+        return {"true": True, "yes": True, "false": False, "no": False}.get(text.lower(), text)
     if schema.get("type") == "number":
         try:
             return float(text)
@@ -60,8 +65,9 @@ def _typed(name: str, text: str, profile: Profile) -> Any:
 @cache
 def _label_types(profile: Profile) -> dict[str, TypeAdapter[Any]]:
     """Return what an output field may hold, for every field of every module."""
-    return {
+    types = {
         name: TypeAdapter(annotation(info))
         for faculty in MODULES.values()
         for name, info in faculty.signature(profile).output_fields.items()
     }
+    return {**types, **{name: TypeAdapter(kind) for name, kind in REVIEWED.items()}}

@@ -8,6 +8,7 @@ from understudy.nodes.conflict import CONFLICT, read_conflict
 from understudy.nodes.faculty import Faculty
 from understudy.nodes.goals import GOALS, decompose_goals
 from understudy.nodes.intent import INTENT, predict_intent
+from understudy.nodes.personalize import PERSONALIZE
 from understudy.nodes.quality import QUALITY, evaluate_quality
 from understudy.nodes.response import RESPONSE, propose_response
 from understudy.state import Context
@@ -19,6 +20,10 @@ PROPOSER = (RESPONSE, propose_response)
 """It comes after them and sees what they said."""
 
 MODULES: dict[str, Faculty] = {faculty.name: faculty for faculty in (*READERS, RESPONSE)}
+"""They say something of every turn."""
+
+PROGRAMS: dict[str, Faculty] = {**MODULES, PERSONALIZE.name: PERSONALIZE}
+"""All that has versions, can be optimised and tested."""
 
 
 def load_module(name: str, use_optimized: bool = True) -> dspy.Module:
@@ -29,14 +34,14 @@ def load_module(name: str, use_optimized: bool = True) -> dspy.Module:
     Raises:
         UnderstudyError: there is no such module.
     """
-    if name not in MODULES:
-        raise UnderstudyError(f"no module {name!r}; there are {', '.join(MODULES)}")
-    brain, faculty = brain_of(None), MODULES[name]
+    if name not in PROGRAMS:
+        raise UnderstudyError(f"no module {name!r}; there are {', '.join(PROGRAMS)}")
+    brain, faculty = brain_of(None), PROGRAMS[name]
     profile = brain.profile(None).name
     version = brain.version(faculty, profile, Context(use_optimized=use_optimized))
     return brain.program(faculty, profile, version)
 
 
 def load_all_modules(use_optimized: bool = True) -> dict[str, dspy.Module]:
-    """Return all modules by name, as `load_module` does."""
+    """Return the modules that read a turn by name, as `load_module` does."""
     return {name: load_module(name, use_optimized) for name in MODULES}

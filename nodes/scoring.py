@@ -13,6 +13,9 @@ import dspy
 Component = tuple[str, float, float | None, str]
 """Name, weight, score in 0..1 or None without evidence, and what was wrong and would have been right."""
 
+FAILED = 0.0
+"""The score of a program that could not answer."""
+
 STOP_WORDS = frozenset(
     "a about after again all also am an and any are as at be because been before being but by can could did do "
     "does doing done down for from get got had has have he her here him his how i if in into is it its just let "

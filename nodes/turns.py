@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -34,6 +35,16 @@ class Turn:
         """The most trusted value of each field; the teacher's only in train."""
         in_train = self.place is not None and self.place.side == "train"
         return {name: told.value for name, told in self.told.items() if in_train or told.source != "teacher"}
+
+
+def silent_since(idle_hours: float) -> str:
+    """Return the moment since which a conversation without an outcome must have been silent to be closed."""
+    return (datetime.now(UTC) - timedelta(hours=idle_hours)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def is_closed(ending: Mapping[str, Any], silent_since: str) -> bool:
+    """Say whether a conversation is closed, by what `Gym.endings` tells of it."""
+    return bool(ending["ended"]) or ending["last"] <= silent_since
 
 
 def believe(known: dict[str, Told], row: Mapping[str, Any]) -> None:

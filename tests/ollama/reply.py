@@ -56,7 +56,7 @@ def _value(name: str, lines: list[str]) -> Any:
         said = re.split(r"\n(?=\w)", "\n".join(lines[1:]).removesuffix("\n"))
         return [_line(one) for one in said]
     text = "\n".join([lines[0][1:], *(line[2:] for line in lines[1:])])
-    return text if name == "message" else json.loads(text)
+    return text if name in ("message", "reply") else json.loads(text)
 
 
 def _line(text: str) -> dict[str, str]:
