@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from understudy.learning import COMMANDS
+from understudy import comparing, learning
 from understudy.terminal import JSON, conversation_bar, open_brain, printable, say_error, show_result, told
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def commands() -> None:
     """Hold the commands."""
 
 
-for command in COMMANDS:
+for command in (*learning.COMMANDS, *comparing.COMMANDS):
     commands.add_command(command)
 
 
@@ -115,7 +115,7 @@ def demo(folder: Path, as_json: bool) -> None:
     """Show the whole story on the bundled conversations; your own gym is not touched."""
     from understudy.demo import BUNDLED, run_demo
 
-    with conversation_bar("observing", [BUNDLED, BUNDLED]) as bar, told(folder):
+    with conversation_bar("observing", [BUNDLED]) as bar, told(folder):
         found = asyncio.run(run_demo(folder, bar.advance, lambda news: bar.say(f"learning, {news['module']}")))
     if as_json:
         click.echo(json.dumps(found))
@@ -368,35 +368,51 @@ def _tally(brain: "Brain", conversations: list[str]) -> dict[str, Any]:
     return dict(brain.gym.tally(conversations)) if brain.gym else {}
 
 
+def _change(before: float | None, after: float | None, form: str) -> str:
+    return "-" if before is None or after is None else f"{before:{form}} -> {after:{form}}"
+
+
+def _rights(result: dict[str, Any]) -> str:
+    right = result.get("right") or {"old": {}, "new": {}}
+    old, new = right["old"], right["new"]
+    return "\n".join(f"{field} {_change(share, new.get(field), '.0%')}" for field, share in old.items())
+
+
 def _show_demo(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    seen, learnt = found["observe"], found["optimize"]
-    table = Table(title="On conversations that nothing was learnt from, before and after", title_justify="left")
-    for column in ("module", "turns", "score", "right", "new version"):
-        table.add_column(column, justify="right" if column == "turns" else "left", no_wrap=True)
-    for name, stages in found["sealed"].items():
-        before, after = stages["before"], stages["after"]
-        scores = [stage["score"] for stage in (before, after)]
-        right = [f"{field} {share:.0%} -> {after['right'][field]:.0%}" for field, share in before["right"].items()]
-        row = (str(before["turns"]), "-" if None in scores else "{:.2f} -> {:.2f}".format(*scores), "\n".join(right))
-        table.add_row(name, *row, learnt["module_results"].get(name, {}).get("status", ""))
+    from understudy.comparing import in_words
+
+    seen, learnt, later = found["observe"], found["optimize"], found["later"]
+    table = Table(title="On sealed conversations that nothing was learnt from", title_justify="left")
+    for column in ("module", "score", "right", "new version"):
+        table.add_column(column, no_wrap=True)
+    for name, result in learnt["module_results"].items():
+        score = _change(result.get("baseline_score"), result.get("score"), ".2f")
+        table.add_row(name, score, _rights(result), result["status"])
     console = Console(soft_wrap=True, highlight=False)
     console.print(
         f"Observed {seen['conversations']} conversations, {seen['turns']} customer turns, in {seen['seconds']:.1f} s: "
         f"{seen['decisions']} decisions, {seen['faults']} faults, {seen['evidence']} pieces of evidence.\n"
-        f"Learnt from them: {learnt['optimized_count']} of {len(learnt['module_results'])} modules have a better "
-        f"instruction now. Observed them again in {found['again']['seconds']:.1f} s.\n"
     )
     console.print(table)
     for name, result in learnt["module_results"].items():
         console.print(f"{name}: {result['reason']}", markup=False)
+    console.print(
+        f"\nThen {later['conversations']} more came. In each, old and new version answered side by side, unseen:\n",
+        markup=False,
+    )
+    if found["plot"]:
+        console.print(found["plot"], markup=False)
+    for name, one in found["ab"].items():
+        console.print("\n" + "\n".join([f"{name}, {one['test']}:", *in_words(one)]), markup=False)
     gym = Path(seen["gym"])
     console.print(
         "\nThe embedded engine answered. It needs nothing and is no substitute for a real model.\n"
         f"All of it is in {gym.parent}: open the .db files with any SQLite tool, or run\n"
         f"  RL_GYM_DB_PATH={gym} OPTIMIZED_MODULES_DIR={gym.parent / 'demo_modules'} \\\n"
-        f"    {sys.argv[0]} optimize --show last",
+        f"    {sys.argv[0]} ab status\n"
+        f"The picture of the A/B test is {found['picture']}.",
         markup=False,
     )

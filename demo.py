@@ -1,13 +1,15 @@
-"""The whole story on the bundled conversations, in gyms of its own: observe, learn, observe again."""
+"""The whole story on the bundled conversations, in a gym of its own: observe, learn, and test what was learnt."""
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from understudy.checkpoints.gym import Gym
+from understudy.drawing import as_svg, course_of, in_terminal
+from understudy.nodes.ab_life import statistics
 from understudy.nodes.brain import Brain
-from understudy.nodes.job import builder_for
 from understudy.nodes.modules import MODULES
 from understudy.nodes.scoring import mean
 from understudy.optimize import gym_of, optimize
@@ -16,42 +18,61 @@ from understudy.settings import Settings
 
 BUNDLED = Path(__file__).parent / "examples" / "conversations.jsonl"
 
+LEARNT = 0.75
+"""Share of the conversations that are observed before learning; the versions are tested on the others."""
+
 
 async def run_demo(
     folder: Path,
     on_conversation: Callable[[int], None] = lambda turns: None,
     on_news: Callable[[dict[str, Any]], None] = lambda news: None,
 ) -> dict[str, Any]:
-    """Observe the bundled conversations, learn from them, and observe them again, in fresh gyms in `folder`.
+    """Observe three quarters of the bundled conversations, learn from them, and observe the rest, in a fresh gym.
+
+    What was learnt is tested on the rest: both versions answer there, as they would in a live chat.
 
     Returns:
-        What each stage found: `observe`, `modules` (agreement with the truth), `optimize` (the report of the run),
-        `again`, and `sealed`: agreement on the conversations that nothing was learnt from, before and after.
+        What each stage found: `observe` (the first part), `modules` (agreement with the truth), `optimize` (the report
+        of the run), `later` (the rest), `ab` (by module, how its A/B test went) and `picture` (its course).
 
     Raises:
         GymError: the folder cannot be written.
     """
     own = {"brain_profile": "default", "brain_enabled": True, "rl_gym_enabled": True, "use_optimized_modules": True}
-    files = {"optimized_modules_dir": folder / "demo_modules"}
+    files = {"optimized_modules_dir": folder / "demo_modules", "rl_gym_db_path": _fresh(folder / "demo_gym.db")}
     shutil.rmtree(files["optimized_modules_dir"], ignore_errors=True)
-    settings = Settings().model_copy(update={**own, **files, "publish_approval": "auto"})
-    before = Brain(settings.model_copy(update={"rl_gym_db_path": _fresh(folder / "demo_gym.db")}))
-    found: dict[str, Any] = {"observe": await _observe(before, on_conversation)}
-    found["modules"] = agreement(before)
-    found["optimize"] = await optimize(before, on_news=on_news)
-    after = Brain(settings.model_copy(update={"rl_gym_db_path": _fresh(folder / "demo_gym_again.db")}))
-    found["again"] = await _observe(after, on_conversation)
-    sealed = sealed_conversations(before)
-    stages = {"before": agreement(before, sealed), "after": agreement(after, sealed)}
-    found["sealed"] = {name: {stage: told[name] for stage, told in stages.items()} for name in MODULES}
-    for brain in (before, after):
-        gym_of(brain).close()
+    brain = Brain(Settings().model_copy(update={**own, **files, "publish_approval": "auto", "ab_share": 1.0}))
+    gym = gym_of(brain)
+    first, rest = _parts(folder)
+    found: dict[str, Any] = {"observe": (await replay([first], brain, on_conversation)).to_json(gym)}
+    found["modules"] = agreement(brain)
+    found["optimize"] = await optimize(brain, on_news=on_news)
+    found["later"] = (await replay([rest], brain, on_conversation)).to_json(gym)
+    found["ab"] = {str(trial.module): statistics(brain, trial.name) for trial in gym.trials.all()}
+    found["picture"], found["plot"] = _drawn(gym, folder, found["ab"])
+    gym.close()
     return found
 
 
-async def _observe(brain: Brain, on_conversation: Callable[[int], None]) -> dict[str, Any]:
-    report = await replay([BUNDLED], brain, on_conversation)
-    return report.to_json(gym_of(brain))
+def _parts(folder: Path) -> tuple[Path, Path]:
+    """Write the conversations that are learnt from, and those that come later."""
+    lines = BUNDLED.read_text(encoding="utf-8").splitlines(keepends=True)
+    learnt = round(LEARNT * len(lines))
+    parts = folder / "first.jsonl", folder / "rest.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, some in zip(parts, (lines[:learnt], lines[learnt:]), strict=True):
+        path.write_text("".join(some), encoding="utf-8")
+    return parts
+
+
+def _drawn(gym: Gym, folder: Path, tests: dict[str, dict[str, Any]]) -> tuple[str | None, str | None]:
+    """Save the course of the test that says most as a picture, and return where that is and a drawing of it."""
+    if not tests:
+        return None, None
+    course = course_of(gym, max(tests.values(), key=lambda one: float(one["e_value"])))
+    picture = folder / "ab_test.svg"
+    picture.write_text(as_svg(course), encoding="utf-8")
+    return str(picture), in_terminal(course)
 
 
 def _fresh(path: Path) -> Path:
@@ -60,14 +81,8 @@ def _fresh(path: Path) -> Path:
     return path
 
 
-def sealed_conversations(brain: Brain) -> set[str]:
-    """Return the conversations that no module has learnt from."""
-    builder = builder_for(brain, None)
-    return {example.conversation_id for faculty in MODULES.values() for example in builder.build(faculty).sealed}
-
-
-def agreement(brain: Brain, among: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Compare what each module said with what turned out to be true, in some conversations or in all.
+def agreement(brain: Brain) -> dict[str, dict[str, Any]]:
+    """Compare what each module said with what turned out to be true.
 
     Returns:
         By module: `turns` with evidence, their mean metric `score` (0..1), and `right`, the share of turns on which a
@@ -77,8 +92,6 @@ def agreement(brain: Brain, among: Collection[str] | None = None) -> dict[str, d
     right: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in MODULES}
     gym = gym_of(brain)
     for decision in gym.decisions():
-        if among is not None and decision.conversation_id not in among:
-            continue
         profile = brain.profile(decision.profile)
         truth = gym.truth(decision.conversation_id, decision.turn)
         history = gym.history(decision.conversation_id, decision.history_upto, brain.settings.brain_history_messages)

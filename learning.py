@@ -39,7 +39,7 @@ def optimize(
     Each module's instruction is rewritten on training conversations, chosen on others, and must win on
     sealed conversations that neither has seen. It is then
       published   proved better: the next turn uses it
-      candidate   better, but not proved: saved, not used
+      candidate   better, but not proved: it answers beside the one in use until its A/B test decides
       rejected    no better, or it carries a customer's data
       skipped     there is too little evidence, or all of one kind
 
@@ -144,12 +144,12 @@ def compare(module: str, a: str, b: str, profile: str | None, as_json: bool) -> 
 @JSON
 def rollback(module: str, version: str, profile: str | None, as_json: bool) -> None:
     """Use an earlier version of a module again, from the next turn on; v0.0 is the hand-written one."""
-    from understudy.nodes.modules import MODULES
+    from understudy.nodes.modules import PROGRAMS
     from understudy.optimize import versioning_of
 
     brain = open_brain()
     versioning = versioning_of(brain, module, profile)
-    versioning.load_into(MODULES[module].program(brain.profile(profile)), module, version)  # or say why it cannot be
+    versioning.load_into(PROGRAMS[module].program(brain.profile(profile)), module, version)  # or say why it cannot be
     before = versioning.latest(module)
     versioning.rollback(module, version)
     show_result(

@@ -20,7 +20,7 @@ from understudy.intake import InputError, UnderstudyError
 from understudy.nodes.brain import Brain, WithBrain, own_brain
 from understudy.nodes.faculty import Faculty
 from understudy.nodes.job import builder_for, forget
-from understudy.nodes.modules import MODULES
+from understudy.nodes.modules import PROGRAMS
 
 News = Callable[[dict[str, Any]], None]
 
@@ -198,7 +198,7 @@ def versioning_of(brain: Brain, module: str, profile: str | None) -> ModuleVersi
 def list_versions(brain: Brain, module: str | None, profile: str | None) -> list[dict[str, Any]]:
     """Return the versions of a module, or of all: module, version, status, latest, improvement, interval, reason."""
     rows = []
-    for name in [module] if module else MODULES:
+    for name in [module] if module else PROGRAMS:
         versioning = versioning_of(brain, name, profile)
         latest = versioning.latest(name)
         for version in versioning.list_versions(name):
@@ -227,14 +227,14 @@ def show_version(brain: Brain, module: str, profile: str | None, version: str) -
     versioning = versioning_of(brain, module, profile)
     number = versioning.latest(module) if version == "latest" else version
     if number == BASELINE:
-        versioning.save_module(module, MODULES[module].program(brain.profile(profile)), BASELINE, {})
+        versioning.save_module(module, PROGRAMS[module].program(brain.profile(profile)), BASELINE, {})
     return versioning.shown(module, number)
 
 
 def _faculty(module: str) -> Faculty:
-    if module not in MODULES:
-        raise InputError(f"no module {module[:60]!r}; there are {', '.join(MODULES)}")
-    return MODULES[module]
+    if module not in PROGRAMS:
+        raise InputError(f"no module {module[:60]!r}; there are {', '.join(PROGRAMS)}")
+    return PROGRAMS[module]
 
 
 @contextmanager

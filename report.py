@@ -167,7 +167,7 @@ def _verdict(module: _Module) -> str:
         return _sentences(f"{version} is in use instead of {before}", _proof(module))
     stays = f"{before} stays in use"
     if module.status == "candidate":
-        stays += f"; {version} is saved and not used"
+        stays += f"; {version} answers beside it until their A/B test decides"
     elif module.status not in LABELS:
         stays = "The run may have been stopped before it came to one"
     return _sentences(module.label, module.reason, stays)

@@ -229,6 +229,7 @@ class ShadowOutput(TypedDict, total=False):
     readings: dict[str, Any]
     faults: list[dict[str, Any]]
     versions: dict[str, str]
+    personalization_suggestion: dict[str, Any] | None
 
 
 class ShadowState(ShadowInput, total=False):
@@ -242,6 +243,8 @@ class ShadowState(ShadowInput, total=False):
     message: str
     message_id: str
     versions: dict[str, str]
+    personalization_suggestion: dict[str, Any] | None
+    """What a personal touch would have changed in the newest reply of production; the reply itself stays as it is."""
     history: Annotated[list[Line], UntrackedValue]
     seq: Annotated[int, UntrackedValue]
     last_seq: Annotated[int | None, UntrackedValue]
@@ -250,6 +253,10 @@ class ShadowState(ShadowInput, total=False):
     readings: Annotated[dict[str, Any], merge]
     faults: Annotated[list[dict[str, Any]], add]
     decision_id: str | None
+    replies: Annotated[list[int], UntrackedValue]
+    """Sequence numbers of the agent's new messages, if they are to be personalised."""
+    tested: Annotated[dict[str, int] | None, UntrackedValue]
+    """Which turn of each module both versions of an A/B test answer; None if no test is concerned."""
 
 
 class OptimizationInput(TypedDict, total=False):

@@ -27,8 +27,10 @@ from understudy.checkpoints.saver import open_checkpointer
 from understudy.demo import BUNDLED
 from understudy.graph.shadow import build, create_shadow_workflow
 from understudy.lm.embedded import EmbeddedStudent
-from understudy.nodes import conflict, goals, intent, quality, response
+from understudy.nodes import conflict, goals, intent, personalize, quality, response
+from understudy.nodes.ab_life import begin
 from understudy.nodes.brain import Brain, WithBrain
+from understudy.nodes.faculty import Said
 from understudy.settings import Settings, current_settings
 
 READERS = (conflict, goals, intent, quality, response)
@@ -63,21 +65,25 @@ async def time_of_a_turn(said: list[Turn], turns: int) -> None:
 
     with mock.patch.object(EmbeddedStudent, "complete", timed):
         full = await _p50(said, turns, _ours)
-    engine_ms = sum(engine) / len(engine) * 5
+    engine_ms = sum(engine) / len(engine) * 6
     with _silent_models():
         without_models = await _p50(said, turns, _ours)
         without_saver = await _p50(said, turns, _no_saver)
         bare = await _p50(said, turns, _no_saver, RL_GYM_ENABLED="false")
         stock = await _p50(said, turns, _stock)
+        plain = await _p50(said, turns, _ours, PERSONALIZE_ENABLED="false")
+    tested = await _p50(said, turns, _tested)
     yardstick = await nine_empty_nodes(turns)
     print("a turn, p50 in ms")
     _row("whole turn", full)
-    _row("  engine, 5 answers", engine_ms, f"{engine_ms / 5:.3f} ms an answer, budget 0.3")
-    _row("  DSPy, 5 calls", full - without_models - engine_ms)
+    _row("  engine, 6 answers", engine_ms, f"{engine_ms / 6:.3f} ms an answer, budget 0.3")
+    _row("  DSPy, 6 calls", full - without_models - engine_ms)
     _row("  graph", bare)
     _row("  row (log, decision, evidence)", without_saver - bare)
     _row("  checkpoint", without_models - without_saver)
     _row("models and DSPy left out", without_models, "budget 6")
+    _row("  of these, the personal touch", without_models - plain, "its node and its row, after the turn's own")
+    _row("an A/B test of intent, on top", tested - full, "two answers more; also after the turn's own row")
     _row(
         "  of nine empty nodes", without_models / yardstick, f"times; they take {yardstick:.2f} ms on this machine now"
     )
@@ -215,9 +221,13 @@ def _silent_models() -> Iterator[None]:
         reading = {"fields": fields, "version": "v0.0", "model": "none", "tokens_in": 1, "tokens_out": 1, "ms": 0.0}
         return {"readings": {faculty.name: reading}}
 
+    async def ask(brain: Any, program: Any, inputs: Any) -> Said:
+        fields = {"personalized_message": inputs["reply"], "modifications": [], "confidence": 0.5, "reasoning": "x"}
+        return Said(fields, None, 0.0, 2)
+
     with mock.patch.multiple(conflict, read=read), mock.patch.multiple(goals, read=read):
         with mock.patch.multiple(intent, read=read), mock.patch.multiple(quality, read=read):
-            with mock.patch.multiple(response, read=read):
+            with mock.patch.multiple(response, read=read), mock.patch.multiple(personalize, ask=ask):
                 yield
 
 
@@ -227,6 +237,11 @@ Runner = Callable[[Brain, Callable[[Any], Awaitable[None]]], Awaitable[None]]
 async def _ours(brain: Brain, work: Callable[[Any], Awaitable[None]]) -> None:
     async with open_checkpointer() as saver:
         await work(create_shadow_workflow(checkpointer=saver))
+
+
+async def _tested(brain: Brain, work: Callable[[Any], Awaitable[None]]) -> None:
+    begin(brain, "default", "intent", "v0.0", "v0.0")
+    await _ours(brain, work)
 
 
 async def _no_saver(brain: Brain, work: Callable[[Any], Awaitable[None]]) -> None:

@@ -15,8 +15,8 @@ from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.errors import ModelError
 from understudy.nodes.brain import Brain
 from understudy.nodes.dataset import READ_BY_RESPONSE, Dataset, DatasetBuilder
-from understudy.nodes.faculty import Faculty
-from understudy.nodes.modules import MODULES
+from understudy.nodes.faculty import Faculty, seen_by_nobody
+from understudy.nodes.modules import MODULES, PROGRAMS
 from understudy.state import Context
 
 log = logging.getLogger("understudy")
@@ -44,7 +44,7 @@ class Job(TypedDict):
 
 def faculty_of(job: Job) -> Faculty:
     """Return the faculty of the module."""
-    return MODULES[job["module"]]
+    return PROGRAMS[job["module"]]
 
 
 def program_of(brain: Brain, job: Job) -> Any:
@@ -139,7 +139,7 @@ async def _read_all(brain: Brain, job: Job, examples: Sequence[dspy.Example]) ->
 
 async def _read(brain: Brain, faculty: Faculty, program: Any, turn: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return a reading as the shadow has it; None, as there, when the answer does not fit."""
-    with dspy.context(lm=brain.student, adapter=AnswerAdapter(), disable_history=True, trace=None, callbacks=[]):
+    with seen_by_nobody(brain, AnswerAdapter()):
         try:
             return {"fields": (await program.acall(**faculty.inputs(turn))).toDict()}
         except ModelError as error:

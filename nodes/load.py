@@ -51,6 +51,9 @@ def load(state: ShadowState, runtime: Runtime[Context]) -> Update:
         "faults": Overwrite([]),
         "started": time.perf_counter(),
         "waiting": False,
+        "replies": [],
+        "tested": None,
+        "personalization_suggestion": None,
         # Logged now or refused: a second round for the turns that still wait must not find them again.
         "outcome": None,
         "label": None,

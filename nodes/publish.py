@@ -9,13 +9,14 @@ from langgraph.types import Command, interrupt
 
 from understudy.checkpoints.versioning import VersionError
 from understudy.lm.roles import model_names
+from understudy.nodes.ab_life import begin_after
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.compile import run_folder
 from understudy.nodes.corpus import Corpus
 from understudy.nodes.customer_data import Find, dictated, finds, profile_texts, program_texts
 from understudy.nodes.dataset import Dataset
 from understudy.nodes.job import Job, dataset_of, faculty_of, program_of, with_instruction
-from understudy.nodes.modules import MODULES
+from understudy.nodes.modules import PROGRAMS
 from understudy.state import Context
 
 LEAST_CONVERSATIONS = 30
@@ -84,7 +85,7 @@ def _found(brain: Brain, job: Job, program: Any) -> list[Find]:
     """Return what of customers is in the whole program."""
     profile = brain.profile(job["profile"])
     known = list(profile_texts(profile))
-    for faculty in MODULES.values():
+    for faculty in PROGRAMS.values():
         known.extend(program_texts(faculty.program(profile)).values())
     messages, customers = _said(brain, dataset_of(brain, job))
     corpus = Corpus(messages, customers, known)
@@ -112,7 +113,9 @@ def _saved(brain: Brain, job: Job, result: dict[str, Any]) -> dict[str, Any]:
     version = _of_run(versioning, name, job["run_id"])
     if version is None:
         versioning.save_module(name, faculty_of(job).program(brain.profile(job["profile"])), "v0.0", {})
-        version = versioning.save_next(name, program, {**_metadata(brain, job, result), "status": "candidate"})
+        keep = brain.gym.trials.under_test(job["profile"], name) if brain.gym else ()
+        metadata = {**_metadata(brain, job, result), "status": "candidate"}
+        version = versioning.save_next(name, program, metadata, keep=keep)
     fresh = versioning.load_into(faculty_of(job).program(brain.profile(job["profile"])), name, version)
     if program_texts(fresh) != program_texts(program):
         versioning.reject(name, version)
@@ -120,10 +123,16 @@ def _saved(brain: Brain, job: Job, result: dict[str, Any]) -> dict[str, Any]:
     latest = versioning.latest(name)
     if result["status"] == "published" and latest not in (job["parent"], version):
         reason = f"better than {job['parent']}, but {latest} has come into use meanwhile"
-        return {**result, "version": version, "status": "candidate", "reason": reason}
+        result = {**result, "status": "candidate", "reason": reason}
     if result["status"] == "published":
         versioning.publish(name, version, result["reason"])
-    return {**result, "version": version}
+    before = job["parent"] if latest == version else latest
+    return {**result, "version": version, "ab_test": _tested(brain, job, before, version, result["status"])}
+
+
+def _tested(brain: Brain, job: Job, before: str, version: str, origin: Any) -> str | None:
+    """Let what was in use before and the new version answer side by side from now on, and say so."""
+    return begin_after(brain, job["profile"], job["module"], before, version, origin) if brain.gym else None
 
 
 def _of_run(versioning: Any, name: str, run_id: str) -> str | None:

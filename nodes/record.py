@@ -1,16 +1,25 @@
 """Write down what the turn showed: one decision row, and what the turn says of earlier ones."""
 
+import logging
 import time
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from langgraph.config import get_config
+from langgraph.errors import NodeError
 from langgraph.runtime import Runtime
+from langgraph.types import Command
 
-from understudy.checkpoints.gym import Gym, now
+from understudy.checkpoints.file import now
+from understudy.checkpoints.gym import Gym
+from understudy.nodes.ab_test import tested_turns
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.faculty import Update
+from understudy.nodes.modules import MODULES
+from understudy.nodes.personalize import PERSONALIZE
 from understudy.state import BrainDecision, Context, ShadowState
+
+log = logging.getLogger("understudy")
 
 COLUMNS = {
     "conflict": {"conflict_type": "conflict_type", "confidence": "conflict_confidence"},
@@ -34,18 +43,37 @@ def record(state: ShadowState, runtime: Runtime[Context]) -> Update:
     return {**done, **(_write(brain.gym, brain, state) if brain.gym else {})}
 
 
+async def what_follows(state: ShadowState) -> list[str]:
+    """Route: to what is only logged beside the row; without that as `what_waits`."""
+    beside = [("personalize", bool(state.get("replies"))), ("ab_test", state.get("tested") is not None)]
+    return [name for name, wanted in beside if wanted] or [await what_waits(state)]
+
+
 async def what_waits(state: ShadowState) -> str:
     """Route: back to `load` while more turns of the conversation wait."""
     return "load" if state.get("waiting") else "__end__"
 
 
+def note_lost(state: ShadowState, error: NodeError) -> Command[Any]:
+    """Say that something beside the row was lost; the row itself is written, and the conversation goes on."""
+    log.warning("%s in conversation %s: %s", error.node, state["conversation_id"], error.error)
+    return Command(goto="load" if state.get("waiting") else "__end__")
+
+
 def _write(gym: Gym, brain: Brain, state: ShadowState) -> Update:
     conversation_id = state["conversation_id"]
     decision = _decision(state, brain) if state.get("turn") is not None else None
-    gym.record(decision, conversation_id, gym.pending(conversation_id, state["last_seq"]))
+    events = gym.pending(conversation_id, state["last_seq"])
+    gym.record(decision, conversation_id, events)
+    replies = [event for event in events if event.kind == "agent_message"]
+    turns = dict.fromkeys(MODULES, decision.turn) if decision else {}
+    if replies and replies[0].turn is not None:
+        turns[PERSONALIZE.name] = replies[0].turn
     return {
         "decision_id": decision.decision_id if decision else None,
         "waiting": bool(gym.pending(conversation_id, state.get("upto"))),
+        "replies": [reply.seq for reply in replies] if brain.settings.personalize_enabled else [],
+        "tested": tested_turns(brain, gym, conversation_id, state["profile"], turns),
     }
 
 

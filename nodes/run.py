@@ -9,13 +9,13 @@ from langgraph.config import get_config
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Send
 
-from understudy.checkpoints.gym import now
+from understudy.checkpoints.file import now
 from understudy.intake import InputError, UnderstudyError
 from understudy.lm.roles import model_names
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.dataset import NEWEST
 from understudy.nodes.job import Job, builder_for, forget
-from understudy.nodes.modules import MODULES
+from understudy.nodes.modules import MODULES, PROGRAMS
 from understudy.report import page
 from understudy.state import Context, OptimizationState
 
@@ -34,11 +34,11 @@ def begin(state: OptimizationState, runtime: Runtime[Context]) -> Command[Any]:
     profile = brain.profile(state.get("profile") or None)
     names = state.get("modules") or list(MODULES)
     for name in names:
-        if name not in MODULES:
-            raise InputError(f"modules: no module {str(name)[:60]!r}; there are {', '.join(MODULES)}")
+        if name not in PROGRAMS:
+            raise InputError(f"modules: no module {str(name)[:60]!r}; there are {', '.join(PROGRAMS)}")
     newest = state.get("newest") or NEWEST
     builder = builder_for(brain, profile.name, newest=newest)
-    datasets = {name: builder.build(MODULES[name]) for name in names}
+    datasets = {name: builder.build(PROGRAMS[name]) for name in names}
     skipped = {name: _skipped(dataset) for name, dataset in datasets.items() if dataset.reason}
     run_id = state.get("run_id") or str(
         get_config()["metadata"].get("run_id") or get_config()["configurable"]["thread_id"]
@@ -106,7 +106,7 @@ def _job(brain: Brain, begun: dict[str, Any], name: str) -> Job:
         run_id=begun["run_id"],
         profile=begun["profile"],
         module=name,
-        parent=brain.published(MODULES[name], begun["profile"]),
+        parent=brain.published(PROGRAMS[name], begun["profile"]),
         marks=begun["marks"],
         newest=begun["newest"],
         asks=brain.settings.publish_approval == "manual",

@@ -46,6 +46,7 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(wheel: Path) 
         "py.typed",
         "examples/conversations.jsonl",
         "templates/report.html",
+        "templates/confidence.svg",
         *(f"profiles/{p.name}" for p in (ROOT / "profiles").glob("*.toml")),
     }
     assert {f"understudy/{name}" for name in modules | data} <= set(names)
@@ -72,12 +73,13 @@ def test_the_front_door_is_the_reviewed_one() -> None:
     assert (
         understudy.__all__
         == (
-            "AnswerError BrainDecision Context DatasetBuilder Gym GymError InputError ModelError ModuleVersioning"
-            " NoRun NoVersion OptimizationBusy PairedBettingTest Profile ProfileError ReplayError RunWaits"
-            " Settings SettingsError UnderstudyError VersionError conflict_metric create_optimization_workflow"
+            "ABTestResult AnswerError BrainDecision Context DatasetBuilder Gym GymError InputError MessagePersonalizer"
+            " ModelError ModuleVersioning NoRun NoTest NoVersion OptimizationBusy PairedBettingTest"
+            " PersonalizationSuggestion Profile ProfileError ReplayError RunWaits Settings SettingsError"
+            " ShadowABTester TrialRuns UnderstudyError VersionError conflict_metric create_optimization_workflow"
             " create_shadow_workflow get_dreamer_lm get_student_lm get_teacher_context get_teacher_lm goals_metric"
-            " intent_metric load_all_modules load_module load_profile open_checkpointer quality_metric"
-            " response_metric run_gepa_optimization"
+            " intent_metric load_all_modules load_module load_profile open_checkpointer personalize_metric"
+            " quality_metric response_metric run_gepa_optimization"
         ).split()
     )
     for name in understudy.__all__:
@@ -119,9 +121,10 @@ def test_the_files_agree_with_each_other() -> None:
 
 async def test_the_readme_s_code_runs() -> None:
     readme = (Path(understudy.__file__).parent / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    compared, embedded = re.findall(r"```python\n(.*?)```", readme, re.S)
+    exec(compared, {})
     names: dict[str, object] = {}
-    exec(code, names)
+    exec(embedded, names)
     await names["main"]()
     settings = understudy.Settings()
     assert understudy.Gym(settings.rl_gym_db_path).counts()["decisions"] == 1

@@ -143,7 +143,7 @@ def percent(text):
         (
             "candidate",
             "it may be luck.",
-            "Not proved yet. It may be luck. v1.0 stays in use; v1.1 is saved and not used",
+            "Not proved yet. It may be luck. v1.0 stays in use; v1.1 answers beside it until their A/B test decides",
         ),
         ("rejected", "no better", "Not taken. No better. v1.0 stays in use."),
         ("skipped", "14 examples; 20 are needed", "Not tried. 14 examples; 20 are needed. v1.0 stays in use."),

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import pytest
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -13,7 +14,9 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.graph.shadow import create_shadow_workflow
+from understudy.nodes.ab_life import begin
 from understudy.nodes.brain import Brain, WithBrain
+from understudy.nodes.modules import PROGRAMS
 from understudy.settings import Settings
 from understudy.tests.ollama.server import OllamaServer
 
@@ -71,23 +74,33 @@ def _plain(value: Any) -> Any:
     return str(value.text) if hasattr(value, "text") else value
 
 
-async def test_nothing_of_ours_is_in_any_stream_of_a_host(ollama: OllamaServer) -> None:
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "with A/B tests and a personal touch"])
+async def test_nothing_of_ours_is_in_any_stream_of_a_host(ollama: OllamaServer, beside: bool) -> None:
     alone = await everything(lambda text: None)
-    brain, tasks = Brain(Settings()), set()
+    brain, tasks = Brain(Settings(personalize_enabled=beside)), set()
+    sent = AIMessage("You said hello to me, and I will not forget it.", id="sent")
+    for module in PROGRAMS if beside else ():
+        begin(brain, "default", module, "v0.0", "v0.0")
     async with open_checkpointer() as saver:
         shadow = create_shadow_workflow(checkpointer=saver)
 
         def observe(text: str) -> None:
             # A conversation of its own for each: two runs that overlap in one would both read the turn that waits.
             thread: Any = {"configurable": {"thread_id": f"shadow-{len(tasks)}"}}
-            run = shadow.ainvoke({"messages": [HumanMessage(text)]}, thread, context=WithBrain(brain=brain))
+            news: Any = {"messages": [HumanMessage(text), sent]}
+            run = shadow.ainvoke(news, thread, context=WithBrain(brain=brain))
             tasks.add(asyncio.get_running_loop().create_task(run, context=contextvars.Context()))
 
         watched = await everything(observe)
         await asyncio.gather(*tasks)
     assert watched == alone
     assert brain.gym is not None and brain.gym.counts()["decisions"] == len(tasks) == len(MODES) + 2
-    assert len([seen for seen in ollama.requests if seen.path == "/api/chat"]) == 5 * len(tasks)
+    calls = 5 + (2 * len(PROGRAMS) + 1 if beside else 0)
+    assert len([seen for seen in ollama.requests if seen.path == "/api/chat"]) == calls * len(tasks)
+    for row in brain.gym.suggestions(None, None, 100):
+        assert row["original_message"] == sent.text == brain.gym.decision(row["conversation_id"], 0).response_sent
+    assert len(brain.gym.suggestions(None, None, 100)) == beside * len(tasks)
+    assert brain.gym.count("SELECT count(*) FROM ab_results") == beside * len(PROGRAMS) * len(tasks)
     brain.gym.close()
 
 

@@ -92,6 +92,7 @@ async def test_the_next_post_continues_and_fills_the_turn_before(shadow: Shadow)
 
 async def test_a_reply_an_outcome_and_a_label_run_no_reader(shadow: Shadow, monkeypatch: pytest.MonkeyPatch) -> None:
     await shadow.post(messages=[said("a wash please")])
+    shadow.brain.settings = shadow.brain.settings.model_copy(update={"personalize_enabled": False})
     monkeypatch.setattr(EmbeddedStudent, "complete", lambda self, request: pytest.fail("a reader ran"))
     assert (await shadow.post(messages=[AIMessage("For when?")]))["turn"] is None
     await shadow.post(label={"turn": 0, "fields": {"intent": "booking"}})
