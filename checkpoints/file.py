@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,13 @@ class GymFile:
             )
             self.connection.row_factory = sqlite3.Row
             try:
-                # A decision fills half of SQLite's usual page of 4,096 bytes and leaves the other half empty.
-                self.connection.execute("PRAGMA page_size=8192")
-                self.connection.execute("PRAGMA journal_mode=WAL")
-                self.connection.execute("PRAGMA synchronous=NORMAL")
-                self._migrate()
+                # Whoever is first with a new file has it alone: else all would wait for each other's first writes.
+                with _alone(path) if path.stat().st_size == 0 else nullcontext():
+                    # A decision fills half of SQLite's usual page of 4,096 bytes and leaves the other half empty.
+                    self.connection.execute("PRAGMA page_size=8192")
+                    self.connection.execute("PRAGMA journal_mode=WAL")
+                    self.connection.execute("PRAGMA synchronous=NORMAL")
+                    self._migrate()
             except BaseException:
                 self.connection.close()
                 raise
@@ -118,17 +120,36 @@ def now() -> str:
 
 
 def _touch(path: Path) -> None:
-    """Make the file readable by its owner alone before SQLite opens it."""
+    """Make the file readable by its owner alone before SQLite opens it.
+
+    A file that is there is not opened here: to close any descriptor of it would take SQLite's locks on it from this
+    process (https://www.sqlite.org/howtocorrupt.html, 2.2).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+_held = threading.local()
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes from migrating the same file at the same time."""
-    with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Keep other processes and threads from setting the same file up at the same time; within itself it does nothing.
+
+    The lock is on the folder, for the reason told above.
+    """
+    if getattr(_held, "path", None) == path:
         yield
+        return
+    folder = os.open(path.absolute().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        _held.path = path
+        yield
+    finally:
+        _held.path = None
+        os.close(folder)
 
 
 def _advice(error: Exception) -> str:

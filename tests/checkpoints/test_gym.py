@@ -3,6 +3,8 @@
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -230,3 +232,18 @@ def test_a_file_that_cannot_be_written_says_so(home: Path) -> None:
     path.chmod(0o400)
     with pytest.raises(GymError, match="cannot be written"):
         Gym(path)
+
+
+def test_a_second_opening_and_another_process_lose_nothing(home: Path) -> None:
+    """To close any descriptor of the file takes SQLite's locks from the process; then others drop the log in use."""
+    path = Path("brain_gym.db")
+    gym = Gym(path)
+    count = "SELECT count(*) FROM events"
+    other = f"import sqlite3; c = sqlite3.connect('{path}'); print(c.execute('{count}').fetchone()[0]); c.close()"
+    for number in range(5):
+        gym.append("c1", [Event(kind="customer_message", text="hello", message_id=f"m{number}")], "default")
+        Gym(path).close()
+        seen = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=True).stdout
+        assert int(seen) == number + 1
+    gym.close()
+    assert sqlite3.connect(path).execute(count).fetchone()[0] == 5
