@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from understudy.terminal import JSON, open_brain, printable, show_result, told
+from understudy.terminal import JSON, open_brain, printable, say_error, show_result, told
 
 NAME = click.argument("name", required=False)
 PROFILE = click.option("--profile", help="A profile's name; BRAIN_PROFILE's when left out.")
@@ -40,13 +40,16 @@ def start(module: str, a: str, b: str, name: str | None, profile: str | None, as
 
     brain = open_brain()
     known = brain.profile(profile).name
-    a, b = (brain.versioning(known).latest(module) if version == "latest" else version for version in (a, b))
     trial = begin(brain, known, module, a, b, name=name)
     found = statistics(brain, trial.name)
     if as_json:
         click.echo(json.dumps(found))
     else:
-        click.echo(printable(f"{trial.name}: {a} against {b}; understudy ab status shows how it goes"))
+        click.echo(
+            printable(
+                f"{trial.name}: {trial.variant_a} against {trial.variant_b}; understudy ab status shows how it goes"
+            )
+        )
 
 
 @ab.command()
@@ -60,16 +63,21 @@ def status(name: str | None, picture: Path | None, as_json: bool) -> None:
     (AB_ALPHA). Beside it stand what answers of both cost, and the share of closed conversations without evidence.
     """
     from understudy.drawing import as_svg, course_of, in_terminal
-    from understudy.nodes.ab_life import find, gym_of, statistics
+    from understudy.nodes.ab_life import NoTest, find, gym_of, statistics
     from understudy.nodes.ab_test import look_around
 
     brain = open_brain()
     look_around(brain)
     gym = gym_of(brain)
-    names = [trial.name for trial in gym.trials.all()]
     if name is not None or picture is not None:
-        names = [find(brain, name).name]
-    found = [statistics(brain, one) for one in names]
+        found = [statistics(brain, find(brain, name).name)]
+    else:
+        found = []
+        for trial in gym.trials.all():
+            try:
+                found.append(statistics(brain, trial.name))
+            except NoTest as error:
+                say_error(f"{trial.name}: {error}")
     if picture is not None:
         with told(picture):
             picture.write_text(as_svg(course_of(gym, found[0])), encoding="utf-8")
@@ -95,6 +103,7 @@ def in_words(one: dict[str, Any]) -> list[str]:
     """Say in a few lines how a test goes."""
     conversations = one["conversations"]
     lines = [
+        f"{one['test']}, profile {one['profile']}, begun {one['started_at'][:16]}Z ({one['origin']})",
         f"{one['sample_size']} conversations: A {_score(one['mean_score_a'])}, B {_score(one['mean_score_b'])};"
         f" B better in {one['wins_b']}, A in {one['wins_a']}, alike in {one['ties']}; e-value {one['e_value']:g}",
         f"not counted: {conversations['open']} open, {conversations['unscored']} without evidence"

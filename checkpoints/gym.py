@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from understudy.checkpoints.dreams import Dreams
 from understudy.checkpoints.file import GymFile, now
 from understudy.checkpoints.trials import Trials
 from understudy.state import SOURCES, BrainDecision, Event, Line, Outcome
@@ -45,6 +46,11 @@ class Gym(GymFile):
     def trials(self) -> Trials:
         """The A/B tests."""
         return Trials(self)
+
+    @cached_property
+    def dreams(self) -> Dreams:
+        """The dreams."""
+        return Dreams(self)
 
     # The log
 
@@ -309,7 +315,8 @@ class Gym(GymFile):
     def requeue_unsaved(self, newest: int = 256) -> int:
         """Put turns back into the inbox whose run was killed between its row and its checkpoint; return how many.
 
-        Only the newest decisions can be such; a run without a checkpoint of ours has no run_id.
+        Only the newest decisions can be such; a run without a checkpoint of ours has no run_id. A turn that a living
+        process answers a second time, for an A/B test, has its checkpoint still to come.
         """
         if not Database(self.connection).table("checkpoints").exists():
             return 0
@@ -318,10 +325,10 @@ class Gym(GymFile):
                 "UPDATE events SET processed_at = NULL WHERE (conversation_id, message_id) IN ("
                 " SELECT d.conversation_id, d.message_id FROM"
                 "  (SELECT * FROM brain_decisions ORDER BY rowid DESC LIMIT ?) d"
-                " WHERE d.run_id IS NOT NULL AND NOT EXISTS ("
-                "  SELECT 1 FROM checkpoints c WHERE c.thread_id = d.thread_id"
-                "  AND json_extract(CAST(c.metadata AS TEXT), '$.run_id') = d.run_id))",
-                (newest,),
+                " WHERE d.run_id IS NOT NULL AND d.conversation_id NOT IN (SELECT value FROM json_each(?))"
+                "  AND NOT EXISTS (SELECT 1 FROM checkpoints c WHERE c.thread_id = d.thread_id"
+                "   AND json_extract(CAST(c.metadata AS TEXT), '$.run_id') = d.run_id))",
+                (newest, json.dumps(self.trials.at_work())),
             ).rowcount
 
     def requeue_faults(self) -> int:
@@ -548,6 +555,15 @@ class Gym(GymFile):
         """Return when a conversation was given its side, if it has one (UTC ISO 8601)."""
         row = self.row("SELECT at FROM conversation_sides WHERE conversation_id = ?", conversation_id)
         return row["at"] if row else None
+
+    def alike(self, bands: Sequence[int]) -> list[bytes]:
+        """Return the sketches of the conversations that share a piece of a sketch."""
+        rows = self.rows(
+            "SELECT sketch FROM conversation_sides WHERE id IN (SELECT side_id FROM conversation_bands"
+            " WHERE band IN (SELECT value FROM json_each(?)))",
+            json.dumps(bands),
+        )
+        return [row["sketch"] for row in rows]
 
     def place(
         self,

@@ -272,14 +272,23 @@ def m007_ab_tests(db: Database) -> None:
             score_a REAL,                        -- mean over its turns with evidence, 0..1
             score_b REAL,
             turns INTEGER,                       -- how many of them
-            evidence_upto INTEGER,               -- newest row of evidence when it entered
+            evidence_upto INTEGER,               -- newest row of evidence when it entered, or was last looked at
             late INTEGER NOT NULL DEFAULT 0,     -- turns of which more was learnt afterwards
             reason TEXT,                         -- why it is left out
             PRIMARY KEY (test, conversation_id)
         ) WITHOUT ROWID
         """,
+        """
+        CREATE TABLE ab_asked (                  -- turns that are being answered now
+            conversation_id TEXT NOT NULL,       -- as the host calls it
+            turn INTEGER NOT NULL,
+            pid INTEGER NOT NULL,                -- of the process that answers it
+            at TEXT NOT NULL,                    -- since when, UTC ISO 8601
+            PRIMARY KEY (conversation_id, turn)
+        ) WITHOUT ROWID
+        """,
         "CREATE INDEX ab_conversations_of ON ab_conversations (conversation_id)",
-        "CREATE INDEX ab_conversations_open ON ab_conversations (test, conversation_id) WHERE state = 'open'",
+        "CREATE INDEX ab_conversations_open ON ab_conversations (conversation_id) WHERE state IN ('open', 'unscored')",
         "CREATE UNIQUE INDEX ab_conversations_place ON ab_conversations (test, place) WHERE place IS NOT NULL",
         """
         CREATE TABLE ab_results (
@@ -334,6 +343,42 @@ def m008_suggestions(db: Database) -> None:
         """,
         "CREATE UNIQUE INDEX suggestions_message ON personalization_suggestions (conversation_id, message_id)",
         "CREATE INDEX suggestions_turn ON personalization_suggestions (conversation_id, turn)",
+    )
+
+
+@migrations()
+def m009_dreams(db: Database) -> None:
+    """Make the tables of invented conversations, and of the cycles that made them."""
+    _run(
+        db,
+        """
+        CREATE TABLE dreams (
+            id INTEGER PRIMARY KEY,
+            dream_id TEXT NOT NULL UNIQUE,       -- of the cycle and the dream's place in it
+            profile TEXT NOT NULL,
+            cycle TEXT NOT NULL,                 -- LangGraph's thread has the same
+            kind TEXT NOT NULL,                  -- replay (a real conversation retold) or invented
+            parents TEXT NOT NULL,               -- JSON: the real conversations it was made of
+            intent TEXT NOT NULL,                -- what the customer wants in it
+            conversation TEXT NOT NULL,          -- JSON: the dream with its labels, as `understudy replay` reads one
+            model TEXT NOT NULL,                 -- which dreamt it
+            prompt_hash TEXT NOT NULL,           -- SHA-256 of what the model was asked, without the inputs
+            sketch BLOB NOT NULL,                -- MinHash of its messages
+            at TEXT NOT NULL                     -- UTC ISO 8601
+        )
+        """,
+        "CREATE INDEX dreams_profile ON dreams (profile, id)",
+        """
+        CREATE TABLE dream_cycles (
+            cycle TEXT PRIMARY KEY,
+            profile TEXT NOT NULL,
+            started_at TEXT NOT NULL,            -- UTC ISO 8601
+            ended_at TEXT,                       -- NULL while it runs, or was killed
+            status TEXT NOT NULL,                -- running, success, skipped, error
+            report TEXT NOT NULL                 -- JSON: how many were kept, and why others were not
+        )
+        """,
+        "CREATE INDEX dream_cycles_profile ON dream_cycles (profile, started_at)",
     )
 
 

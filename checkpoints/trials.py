@@ -1,13 +1,17 @@
 """What the gym holds of A/B tests, and every SQL statement on it."""
 
 import json
+import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from understudy.checkpoints.file import GymFile, now
 from understudy.intake import UnderstudyError
+
+WAITS = "waits for a person: "
+"""Begins the consequence of a test that a person has to agree to."""
 
 _RESULT = (
     "first", "answer_a", "answer_b", "fault_a", "fault_b", "ms_a", "ms_b", "tokens_a", "tokens_b", "score_a", "score_b",
@@ -20,7 +24,7 @@ class TrialRuns(UnderstudyError):
 
 @dataclass(frozen=True)
 class Trial:
-    """A test as the table has it; `betting` is the state of its statistics."""
+    """A test as the table has it; `betting` is the state of its statistics, `most` its longest in conversations."""
 
     name: str
     profile: str
@@ -30,7 +34,8 @@ class Trial:
     origin: str
     started_at: str
     most: int
-    betting: dict[str, Any]
+    betting: str
+    """JSON; who reads it has to expect anything."""
     ended_at: str | None = None
     verdict: str | None = None
     reason: str | None = None
@@ -45,7 +50,7 @@ class Ending:
     reason: str
 
 
-Take = Callable[[dict[str, Any], float], tuple[dict[str, Any], Ending | None]]
+Take = Callable[[str, float], tuple[str, Ending | None]]
 """Takes the state of the statistics and one more difference; returns the next state, and the end if there is one."""
 
 _COLUMNS = tuple(field.name for field in fields(Trial))
@@ -58,6 +63,8 @@ class Trials:
         self._file = file
         self.looked = float("-inf")
         """When this process last looked for conversations that closed by silence (`time.monotonic`)."""
+        self.looked_at = ""
+        """The last conversation that it looked at; the next look goes on behind it."""
 
     # Tests
 
@@ -67,7 +74,7 @@ class Trials:
         Raises:
             TrialRuns: a test of that name is there, or one of that module runs.
         """
-        values = {name: getattr(trial, name) for name in _COLUMNS} | {"betting": json.dumps(trial.betting)}
+        values = {name: getattr(trial, name) for name in _COLUMNS}
         with self._file.writing():
             for other in self.all():
                 if other.name == trial.name:
@@ -100,8 +107,13 @@ class Trials:
         return [_trial(row) for row in rows]
 
     def under_test(self, profile: str, module: str) -> set[str]:
-        """Return the versions of a module that a running test needs."""
-        return {name for t in self.running(profile) if t.module == module for name in (t.variant_a, t.variant_b)}
+        """Return the versions of a module that a test needs: one that runs, or whose consequence is still to come."""
+        rows = self._file.rows(
+            "SELECT variant_a, variant_b FROM ab_tests WHERE profile = ? AND module = ?"
+            " AND (consequence IS NULL OR consequence LIKE ?)",
+            profile, module, f"{WAITS}%",
+        )  # fmt: skip
+        return {name for row in rows for name in row}
 
     def end(self, name: str, ending: Ending) -> bool:
         """End a test that runs, and say whether this call did it."""
@@ -127,32 +139,64 @@ class Trials:
 
     # What was answered
 
-    def keep(self, name: str, conversation_id: str, turn: int, result: Mapping[str, Any]) -> bool:
-        """Write what both variants said of a turn; said again it replaces what was said, unless that has counted.
+    def ask(self, conversation_id: str, turns: Iterable[int]) -> None:
+        """Note that turns are going to be answered: their conversation does not enter a test before they are."""
+        with self._file.writing():
+            for turn in set(turns):
+                self._file.connection.execute(
+                    "INSERT OR REPLACE INTO ab_asked VALUES (?, ?, ?, ?)", (conversation_id, turn, os.getpid(), now())
+                )
 
-        Nothing is written when the test has ended meanwhile. Returns whether it was.
+    def answered(self, conversation_id: str, turns: Iterable[int]) -> None:
+        """Note that turns are not being answered any more."""
+        with self._file.writing():
+            for turn in set(turns):
+                self._file.connection.execute(
+                    "DELETE FROM ab_asked WHERE conversation_id = ? AND turn = ?", (conversation_id, turn)
+                )
+
+    def at_work(self) -> list[str]:
+        """Return the conversations of which another living process answers a turn."""
+        rows = self._file.rows("SELECT conversation_id, pid FROM ab_asked")
+        return [row["conversation_id"] for row in rows if row["pid"] != os.getpid() and _lives(row["pid"])]
+
+    def being_answered(self, conversation_id: str, since: str) -> bool:
+        """Say whether a turn of the conversation is being answered by a living process, asked since a moment."""
+        rows = self._file.rows("SELECT pid FROM ab_asked WHERE conversation_id = ? AND at > ?", conversation_id, since)
+        return any(_lives(row["pid"]) for row in rows)
+
+    def keep(self, name: str, conversation_id: str, turn: int | None, result: Mapping[str, Any]) -> int | None:
+        """Write what both variants said of a turn (None: of the next one), and return which turn it was.
+
+        Said again it replaces what was said, unless the conversation has entered. Nothing is written when the test has
+        ended meanwhile; then it returns None.
         """
         values = {column: result.get(column) for column in _RESULT}
         values |= {side: _dump(result.get(side)) for side in ("answer_a", "answer_b")}
-        values |= {"test": name, "conversation_id": conversation_id, "turn": turn, "at": now()}
         columns = ("test", "conversation_id", "turn", *_RESULT, "at")
         update = ", ".join(f"{column} = excluded.{column}" for column in (*_RESULT, "at"))
         with self._file.writing():
             if not self._file.row("SELECT 1 FROM ab_tests WHERE name = ? AND ended_at IS NULL", name):
-                return False
+                return None
+            if turn is None:
+                turn = self._file.count(
+                    "SELECT 1 + coalesce(max(turn), -1) FROM ab_results WHERE test = ? AND conversation_id = ?",
+                    name, conversation_id,
+                )  # fmt: skip
+            values |= {"test": name, "conversation_id": conversation_id, "turn": turn, "at": now()}
             self._file.connection.execute(
-                "INSERT OR IGNORE INTO ab_conversations (test, conversation_id, state) VALUES (?, ?, 'open')",
+                "INSERT INTO ab_conversations (test, conversation_id, state) VALUES (?, ?, 'open')"
+                " ON CONFLICT (test, conversation_id) DO UPDATE SET state = 'open' WHERE state = 'unscored'",
                 (name, conversation_id),
             )
-            return bool(
-                self._file.connection.execute(
-                    f"INSERT INTO ab_results ({', '.join(columns)}) VALUES ({', '.join(':' + c for c in columns)})"
-                    f" ON CONFLICT (test, conversation_id, turn) DO UPDATE SET {update} WHERE NOT EXISTS"
-                    "  (SELECT 1 FROM ab_conversations c WHERE c.test = excluded.test"
-                    "   AND c.conversation_id = excluded.conversation_id AND c.state = 'entered')",
-                    values,
-                ).rowcount
+            self._file.connection.execute(
+                f"INSERT INTO ab_results ({', '.join(columns)}) VALUES ({', '.join(':' + c for c in columns)})"
+                f" ON CONFLICT (test, conversation_id, turn) DO UPDATE SET {update} WHERE NOT EXISTS"
+                "  (SELECT 1 FROM ab_conversations c WHERE c.test = excluded.test"
+                "   AND c.conversation_id = excluded.conversation_id AND c.state = 'entered')",
+                values,
             )
+            return turn
 
     def results(self, name: str, conversation_id: str) -> list[dict[str, Any]]:
         """Return what was answered in a conversation, by turn."""
@@ -160,6 +204,18 @@ class Trials:
             "SELECT * FROM ab_results WHERE test = ? AND conversation_id = ? ORDER BY turn", name, conversation_id
         )
         return [{**dict(row), **{side: _load(row[side]) for side in ("answer_a", "answer_b")}} for row in rows]
+
+    def disputed(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Return those of the conversations in which two versions saw another intent or another conflict."""
+        rows = self._file.rows(
+            "SELECT DISTINCT r.conversation_id FROM json_each(?) c CROSS JOIN ab_conversations n"
+            " ON n.conversation_id = c.value CROSS JOIN ab_results r ON r.test = n.test"
+            "  AND r.conversation_id = n.conversation_id WHERE"
+            "  json_extract(r.answer_a, '$.intent') IS NOT json_extract(r.answer_b, '$.intent')"
+            "  OR json_extract(r.answer_a, '$.conflict_type') IS NOT json_extract(r.answer_b, '$.conflict_type')",
+            json.dumps(conversation_ids),
+        )
+        return {row["conversation_id"] for row in rows}
 
     # Conversations
 
@@ -172,14 +228,20 @@ class Trials:
         )
         return [(_trial(row), row["state"]) for row in rows]
 
-    def silent(self, since: str, limit: int) -> list[str]:
-        """Return open conversations of running tests in which nothing was answered since a moment."""
+    def silent(self, since: str, after: str, limit: int) -> list[str]:
+        """Return conversations that a running test waits for, in the order of their ids from `after` on.
+
+        These are open ones in which nothing was answered since a moment, and those without evidence of which more has
+        been learnt meanwhile.
+        """
         rows = self._file.rows(
-            "SELECT DISTINCT c.conversation_id FROM ab_tests t CROSS JOIN ab_conversations c"
-            " ON c.test = t.name AND c.state = 'open' WHERE t.ended_at IS NULL AND NOT EXISTS (SELECT 1"
-            "  FROM ab_results r WHERE r.test = c.test AND r.conversation_id = c.conversation_id AND r.at > ?)"
-            " LIMIT ?",
-            since, limit,
+            "SELECT DISTINCT c.conversation_id FROM ab_conversations c CROSS JOIN ab_tests t ON t.name = c.test"
+            " WHERE c.state IN ('open', 'unscored') AND c.conversation_id > ? AND t.ended_at IS NULL"
+            " AND t.module IS NOT NULL AND CASE c.state WHEN 'open' THEN NOT EXISTS (SELECT 1 FROM ab_results r"
+            "   WHERE r.test = c.test AND r.conversation_id = c.conversation_id AND r.at > ?)"
+            "  ELSE EXISTS (SELECT 1 FROM evidence e WHERE e.conversation_id = c.conversation_id"
+            "   AND e.id > coalesce(c.evidence_upto, 0)) END ORDER BY c.conversation_id LIMIT ?",
+            after, since, limit,
         )  # fmt: skip
         return [row["conversation_id"] for row in rows]
 
@@ -192,13 +254,13 @@ class Trials:
         )
         return [row["conversation_id"] for row in rows]
 
-    def set_aside(self, name: str, conversation_id: str, state: str, reason: str | None = None) -> None:
-        """Note that a closed conversation does not enter: `unscored` (as yet) or `left_out`."""
+    def set_aside(self, name: str, conversation_id: str, state: str, upto: int, reason: str | None = None) -> None:
+        """Note that a closed conversation does not enter: `unscored` (by the evidence up to a row) or `left_out`."""
         with self._file.writing():
             self._file.connection.execute(
-                "UPDATE ab_conversations SET state = ?, reason = ? WHERE test = ? AND conversation_id = ?"
-                " AND state <> 'entered'",
-                (state, reason, name, conversation_id),
+                "UPDATE ab_conversations SET state = ?, reason = ?, evidence_upto = ? WHERE test = ?"
+                " AND conversation_id = ? AND state <> 'entered'",
+                (state, reason, upto, name, conversation_id),
             )
 
     def enter(
@@ -226,7 +288,7 @@ class Trials:
                 return None
             betting, ending = take(trial.betting, score_b - score_a)
             execute = self._file.connection.execute
-            execute("UPDATE ab_tests SET betting = ? WHERE name = ?", (json.dumps(betting), name))
+            execute("UPDATE ab_tests SET betting = ? WHERE name = ?", (betting, name))
             execute(
                 "UPDATE ab_conversations SET state = 'entered', reason = NULL, score_a = ?, score_b = ?, turns = ?,"
                 " evidence_upto = ?, place = 1 + (SELECT coalesce(max(place), 0) FROM ab_conversations WHERE test = ?)"
@@ -248,7 +310,8 @@ class Trials:
         with self._file.writing():
             self._file.connection.execute(
                 "UPDATE ab_conversations SET late = (SELECT count(DISTINCT e.turn) FROM evidence e"
-                "  WHERE e.conversation_id = ab_conversations.conversation_id AND e.id > evidence_upto AND NOT EXISTS"
+                "  WHERE e.conversation_id = ab_conversations.conversation_id AND e.id > evidence_upto"
+                "  AND e.source <> 'teacher' AND NOT EXISTS"
                 "   (SELECT 1 FROM evidence o WHERE o.conversation_id = e.conversation_id AND o.turn = e.turn"
                 "    AND o.field = e.field AND o.source = e.source AND o.value = e.value AND o.id < e.id))"
                 " WHERE test = ? AND conversation_id = ? AND state = 'entered'",
@@ -291,7 +354,17 @@ def _same(one: Trial, other: Trial) -> bool:
 
 
 def _trial(row: sqlite3.Row) -> Trial:
-    return Trial(**{name: row[name] for name in _COLUMNS} | {"betting": json.loads(row["betting"])})
+    return Trial(**{name: row[name] for name in _COLUMNS})
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is there, and somebody else's
+    return True
 
 
 def _dump(value: Any) -> str | None:

@@ -5,15 +5,17 @@ of `PairedBettingTest` that rests on LEAST_CONVERSATIONS, or without one at AB_M
 whoever began it: if the loser is in use, the winner comes into its place; a candidate that has not won is rejected.
 """
 
+import json
 import logging
+from contextlib import suppress
 from statistics import fmean
 from typing import Any, Literal
 
 from understudy.checkpoints.file import now
 from understudy.checkpoints.gym import Gym
-from understudy.checkpoints.trials import Ending, Trial, TrialRuns
-from understudy.checkpoints.versioning import VersionError
-from understudy.intake import InputError, UnderstudyError
+from understudy.checkpoints.trials import WAITS, Ending, Trial, TrialRuns
+from understudy.checkpoints.versioning import BASELINE, LATEST, VersionError
+from understudy.intake import InputError, UnderstudyError, clean_text
 from understudy.nodes.betting import PairedBettingTest
 from understudy.nodes.brain import Brain
 from understudy.nodes.modules import PROGRAMS
@@ -34,7 +36,9 @@ _ABOUT = (
     "profile", "module", "variant_a", "variant_b", "origin", "started_at", "ended_at", "reason", "consequence",
 )  # fmt: skip
 
-WAITS = "waits for a person: "
+STOPPED = "stopped by hand"
+
+LONGEST_NAME = 200
 
 log = logging.getLogger("understudy")
 
@@ -66,6 +70,7 @@ def begin(
     """
     if module not in PROGRAMS:
         raise InputError(f"no module {module[:60]!r}; there are {', '.join(PROGRAMS)}")
+    a, b = (brain.versioning(profile).latest(module) if version == LATEST else version for version in (a, b))
     for version in (a, b):
         brain.loaded(PROGRAMS[module], profile, version)
     return enrol(brain, name or _free_name(brain, f"{profile}-{module}-{a}-{b}"), profile, module, a, b, origin)
@@ -81,10 +86,13 @@ def enrol(brain: Brain, name: str, profile: str, module: str | None, a: str, b: 
     """Write down a test that begins now.
 
     Raises:
-        TrialRuns: its name is taken, or a test of the module runs already.
+        InputError: the name is none.
+        TrialRuns: it is taken, or a test of the module runs already.
     """
     settings = brain.settings
-    betting = PairedBettingTest(settings.ab_alpha, settings.ab_margin).to_json()
+    if not 0 < len(name) <= LONGEST_NAME or clean_text(name) != name or not name.isprintable():
+        raise InputError(f"test_name: must be text of 1 to {LONGEST_NAME} characters; got {name[:80]!r}")
+    betting = json.dumps(PairedBettingTest(settings.ab_alpha, settings.ab_margin).to_json())
     trial = Trial(name, profile, module, a, b, origin, now(), settings.ab_max_conversations, betting)
     gym_of(brain).trials.start(trial)
     return trial
@@ -100,18 +108,18 @@ def begin_after(brain: Brain, profile: str, module: str, a: str, b: str, origin:
     if running and running.variant_b == b:
         return f"A/B test {running.name} runs"
     if running and origin == "published":
-        end(brain, running, Ending(None, f"{b} has come into use"))
+        end(brain, running, Ending(None, f"{b} has come into use"), then=False)
     try:
         return f"A/B test {begin(brain, profile, module, a, b, origin).name} has begun"
     except (TrialRuns, VersionError) as error:
         return f"its A/B test waits: {error}"
 
 
-def take(trial: Trial, state: dict[str, Any], difference: float) -> tuple[dict[str, Any], Ending | None]:
+def take(trial: Trial, state: str, difference: float) -> tuple[str, Ending | None]:
     """Add a conversation to the statistics, and say how the test ends if it does."""
     try:
-        test = PairedBettingTest.from_json(state)
-    except ValueError as error:
+        test = _read(state)
+    except NoTest as error:
         return state, Ending(None, f"its statistics cannot go on: {error}")
     test.update(max(-1.0, min(1.0, difference)))
     ending = None
@@ -119,7 +127,14 @@ def take(trial: Trial, state: dict[str, Any], difference: float) -> tuple[dict[s
         ending = Ending(test.verdict, _in_words(trial, test))
     elif test.sample_size >= trial.most:
         ending = Ending(None, f"not decided after {test.sample_size} conversations; {_between(test)}")
-    return test.to_json(), ending
+    return json.dumps(test.to_json()), ending
+
+
+def _read(state: str) -> PairedBettingTest:
+    try:
+        return PairedBettingTest.from_json(json.loads(state))
+    except (ValueError, KeyError, TypeError) as error:
+        raise NoTest(f"what is kept of them is damaged, or of another version ({error}); start it anew") from None
 
 
 def _in_words(trial: Trial, test: PairedBettingTest) -> str:
@@ -134,19 +149,20 @@ def _between(test: PairedBettingTest) -> str:
     return "B - A is between {:+.3f} and {:+.3f}".format(*test.interval)
 
 
-def end(brain: Brain, trial: Trial, ending: Ending) -> str:
-    """End a test that runs, let follow what follows, and return that in one line."""
+def end(brain: Brain, trial: Trial, ending: Ending, *, then: bool = True) -> str:
+    """End a test that runs, let follow what follows, and return that in one line; `then` as for `conclude`."""
     gym_of(brain).trials.end(trial.name, ending)
-    return conclude(brain, trial.name)
+    return conclude(brain, trial.name, then=then)
 
 
-def conclude(brain: Brain, name: str, *, approved: bool = False) -> str:
+def conclude(brain: Brain, name: str, *, approved: bool = False, then: bool = True) -> str:
     """Let follow from an ended test what follows, and return that in one line; again it changes nothing.
 
     Args:
         brain: what to work with.
         name: the test.
         approved: a person has agreed, where PUBLISH_APPROVAL=manual asks for one.
+        then: a candidate that waits for its test gets it now.
     """
     trials = gym_of(brain).trials
     trial = trials.find(name)
@@ -162,32 +178,29 @@ def conclude(brain: Brain, name: str, *, approved: bool = False) -> str:
     try:
         followed = _follow(brain, trial, approved)
     except VersionError as error:
-        followed = f"it could not be carried out: {error}"
+        # Not written down: it is tried again at the next look.
+        log.warning("A/B test %s: what follows could not be carried out: %s", name, error)
+        return f"it could not be carried out: {error}"
     trials.note(name, followed, trial.consequence)
     level = logging.INFO if before == versioning.latest(trial.module) else logging.WARNING
     log.log(level, "A/B test %s: %s; %s", name, trial.reason, followed)
-    _begin_waiting(brain, trial.profile, trial.module)
+    if then:
+        _begin_waiting(brain, trial.profile, trial.module)
     return followed
 
 
 def _follow(brain: Brain, trial: Trial, approved: bool) -> str:
-    """Move `latest` if the loser is in use, and reject a candidate that has not won."""
+    """Move `latest` if the loser is in use, and reject a candidate that has not won against what is in use."""
     module, versioning = str(trial.module), brain.versioning(trial.profile)
-    in_use = versioning.latest(module)
-    why = f"A/B test {trial.name}: {trial.reason}"
+    in_use, why = versioning.latest(module), f"A/B test {trial.name}: {trial.reason}"
     winner, loser = _sides(trial)
-    if winner is None or loser is None:
-        # A test that a person or a newer version ended has proved nothing of the candidate.
-        rejected = _reject(brain, trial, (trial.variant_a, trial.variant_b)) if _ran_out(trial) else ""
-        return f"{rejected}{in_use} stays in use"
-    if in_use != loser:
-        rejected = _reject(brain, trial, (loser,))
-        return f"{rejected}{in_use} stays in use"
-    if versioning.metadata(module, winner).get("status") != "candidate":
+    if winner is None or in_use != loser:
+        return f"{_reject(brain, trial, in_use, winner)}{in_use} stays in use"
+    if winner == BASELINE or versioning.metadata(module, winner).get("status") == "published":
         versioning.rollback(module, winner, why)
         return f"{winner} is in use again, {loser} is rolled back"
     by_hand = f"understudy rollback {module} {winner}"
-    if broken := [rail["name"] for rail in guardrails(brain, trial) if rail["ok"] is False]:
+    if broken := [rail["name"] for rail in guardrails(brain, trial, winner) if rail["ok"] is False]:
         return f"{winner} is not put into use, as it is worse in {', '.join(broken)}; to do it anyway: {by_hand}"
     if brain.settings.publish_approval == "manual" and not approved:
         return f"{WAITS}understudy ab declare {trial.name} puts {winner} into use"
@@ -203,50 +216,72 @@ def _sides(trial: Trial) -> tuple[str | None, str | None]:
     return versions if trial.verdict == "A" else versions[::-1]
 
 
-def _ran_out(trial: Trial) -> bool:
-    return trial.verdict == "equivalent" or int(trial.betting.get("sample_size", 0)) >= trial.most
-
-
-def _reject(brain: Brain, trial: Trial, versions: tuple[str, ...]) -> str:
-    """Reject those of the versions that are candidates; return what to say of it."""
+def _reject(brain: Brain, trial: Trial, in_use: str, winner: str | None) -> str:
+    """Reject a candidate that was tested against what is in use to the end, and has not won; say so."""
     module, versioning = str(trial.module), brain.versioning(trial.profile)
+    versions = {trial.variant_a, trial.variant_b}
     said = ""
-    for version in dict.fromkeys(versions):
-        if versioning.metadata(module, version).get("status") == "candidate":
-            versioning.reject(module, version)
-            said += f"{version} is rejected, "
+    if in_use in versions and _decided(trial):
+        for version in sorted(versions - {in_use, winner}):
+            if versioning.metadata(module, version).get("status") == "candidate":
+                versioning.reject(module, version)
+                said += f"{version} is rejected, "
     return said
 
 
+def _decided(trial: Trial) -> bool:
+    """Say whether a test went to its end; one that a person or a newer version ended has proved nothing."""
+    return trial.verdict is not None or str(trial.reason).startswith("not decided")
+
+
+def begin_all_waiting(brain: Brain) -> None:
+    """Let candidates that wait have their test, where none of their module runs."""
+    for profile, module in sorted({(t.profile, t.module) for t in gym_of(brain).trials.all() if t.module}):
+        with suppress(UnderstudyError):  # of a profile that is gone; the others go on
+            _begin_waiting(brain, profile, module)
+
+
 def _begin_waiting(brain: Brain, profile: str, module: str) -> None:
-    """Begin the test of the newest candidate that has had none, if no test of the module runs."""
+    """Begin the test of the newest candidate that has had none against what is in use, if no test of the module runs.
+
+    One whose test a person has stopped stays without.
+    """
     trials, versioning = gym_of(brain).trials, brain.versioning(profile)
     tests = [trial for trial in trials.all() if (trial.profile, trial.module) == (profile, module)]
     if any(trial.ended_at is None for trial in tests):
         return
-    tested = {version for trial in tests for version in (trial.variant_a, trial.variant_b)}
+    in_use = versioning.latest(module)
+    tested = {
+        version
+        for trial in tests
+        for version, other in ((trial.variant_a, trial.variant_b), (trial.variant_b, trial.variant_a))
+        if trial.reason == STOPPED or other == in_use and _decided(trial)
+    }
     for version in reversed(versioning.list_versions(module)):
         if version not in tested and versioning.metadata(module, version).get("status") == "candidate":
-            begin_after(brain, profile, module, versioning.latest(module), version, "candidate")
+            begin_after(brain, profile, module, in_use, version, "candidate")
             return
 
 
 def declare(brain: Brain, name: str, min_sample_size: int = LEAST_CONVERSATIONS) -> dict[str, Any]:
     """Return the winner of a test (A, B or None) and what follows; a person who calls this has agreed.
 
-    A test without a verdict goes on.
+    A module's test with a winner on so many conversations ends with this, if it still runs; any other goes on.
     """
     trial = find(brain, name)
-    followed = trial.consequence
-    if trial.ended_at is not None:
-        followed = conclude(brain, trial.name, approved=True)
     found = statistics(brain, trial.name)
     enough = found["sample_size"] >= min_sample_size
-    winner = found["recommended_winner"] if enough else None
-    reason = trial.reason
-    if winner is None and reason is None:
+    verdict = found["recommended_winner"] if trial.ended_at is None else trial.verdict
+    winner = verdict if enough and verdict in ("A", "B") else None
+    followed, reason = trial.consequence, trial.reason
+    if winner is not None:
+        if trial.ended_at is None and trial.module is not None:
+            gym_of(brain).trials.end(trial.name, Ending(winner, _in_words(trial, _read(trial.betting))))
+        if trial.module is not None:
+            followed, reason = conclude(brain, trial.name, approved=True), find(brain, trial.name).reason
+    elif reason is None:
         reason = (
-            f"not decided: B - A is between {found['interval'][0]:+.3f} and {found['interval'][1]:+.3f}"
+            f"not decided: {_between(_read(trial.betting))}"
             if enough
             else f"{found['sample_size']} conversations; {min_sample_size} are needed"
         )
@@ -262,8 +297,7 @@ def stop(brain: Brain, name: str) -> dict[str, Any]:
     trial = find(brain, name)
     if trial.ended_at is not None:
         raise NoTest(f"A/B test {trial.name!r} has ended already: {trial.reason}")
-    followed = end(brain, trial, Ending(None, "stopped by hand"))
-    return {"test": trial.name, "reason": "stopped by hand", "consequence": followed}
+    return {"test": trial.name, "reason": STOPPED, "consequence": end(brain, trial, Ending(None, STOPPED))}
 
 
 def find(brain: Brain, name: str | None = None, profile: str | None = None) -> Trial:
@@ -297,8 +331,8 @@ def statistics(brain: Brain, name: str) -> dict[str, Any]:
     gym = gym_of(brain)
     trial = gym.trials.find(name)
     if trial is None:
-        raise NoTest(f"no A/B test {name[:80]!r}")
-    test = _test_of(trial)
+        raise NoTest(f"no A/B test {name[:80]!r}; understudy ab status lists them")
+    test = _read(trial.betting)
     course, states = gym.trials.course(name), gym.trials.states(name)
     mean_a, mean_b = (fmean(pair[i] for pair in course) if course else None for i in (0, 1))
     closed = states.get("entered", 0) + states.get("unscored", 0)
@@ -324,28 +358,26 @@ def statistics(brain: Brain, name: str) -> dict[str, Any]:
         "conversations": {state: states.get(state, 0) for state in ("entered", "open", "unscored", "left_out")},
         "without_evidence": round(states.get("unscored", 0) / closed, 4) if closed else 0.0,
         "late": states["late"],
-        "guardrails": guardrails(brain, trial),
+        "guardrails": guardrails(brain, trial, _sides(trial)[0]),
     }
 
 
-def _test_of(trial: Trial) -> PairedBettingTest:
-    try:
-        return PairedBettingTest.from_json(trial.betting)
-    except ValueError as error:
-        raise NoTest(f"A/B test {trial.name!r}: {error}") from None
+def guardrails(brain: Brain, trial: Trial, winner: str | None = None) -> list[dict[str, Any]]:
+    """Compare what the answers of both variants cost: name, a, b, and whether the winner keeps within what is allowed.
 
-
-def guardrails(brain: Brain, trial: Trial) -> list[dict[str, Any]]:
-    """Compare what the answers of both variants cost: name, a, b, and whether B keeps within what is allowed.
+    As long as there is none, it is B that has to.
 
     Tokens have no limit: a longer instruction is read once by a server that keeps what it has read.
     """
     costs = gym_of(brain).trials.costs(trial.name)
     a, b = costs["a"], costs["b"]
     fails_a, fails_b = (side["faults"] / side["turns"] if side["turns"] else 0.0 for side in (a, b))
-    slow = b["ms"] > MORE_TIME * a["ms"] and b["ms"] - a["ms"] > MORE_MS
+    is_a = winner == trial.variant_a
+    more_faults = fails_a - fails_b if is_a else fails_b - fails_a
+    slower, faster = (a["ms"], b["ms"]) if is_a else (b["ms"], a["ms"])
+    slow = slower > MORE_TIME * faster and slower - faster > MORE_MS
     return [
-        _rail("fault_rate", fails_a, fails_b, fails_b - fails_a <= MORE_FAULTS),
+        _rail("fault_rate", fails_a, fails_b, more_faults <= MORE_FAULTS),
         _rail("latency_ms", a["ms"], b["ms"], not slow),
         _rail("tokens", a["tokens"], b["tokens"], None),
     ]

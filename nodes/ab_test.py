@@ -9,7 +9,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +20,9 @@ from langgraph.runtime import Runtime
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.trials import Ending, Trial
 from understudy.checkpoints.versioning import VersionError
-from understudy.nodes.ab_life import conclude, end, take
+from understudy.intake import UnderstudyError
+from understudy.lm.roles import patience
+from understudy.nodes.ab_life import begin_all_waiting, conclude, end, take
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.faculty import Faculty, Said, Update, ask
 from understudy.nodes.modules import PROGRAMS
@@ -52,9 +55,13 @@ async def ab_test(state: ShadowState, runtime: Runtime[Context]) -> Update:
     """Let both versions under test answer what the run was about, then take in what is known of the conversation."""
     brain, conversation_id = brain_of(runtime.context), state["conversation_id"]
     tested: dict[str, int] = state.get("tested") or {}
-    pairs = await asyncio.to_thread(_pairs, brain, conversation_id, tested)
-    said = await asyncio.gather(*(answer_both(brain, conversation_id, pair) for pair in pairs))
-    await asyncio.to_thread(_keep, brain, conversation_id, zip(pairs, said, strict=True))
+    try:
+        pairs = await asyncio.to_thread(_pairs, brain, conversation_id, tested)
+        said = await asyncio.gather(*(answer_both(brain, conversation_id, pair) for pair in pairs))
+        await asyncio.to_thread(_keep, brain, conversation_id, zip(pairs, said, strict=True))
+    finally:
+        await asyncio.to_thread(_done, brain, conversation_id, tested)
+    await asyncio.to_thread(_settle_all, brain, conversation_id)
     return {}
 
 
@@ -63,10 +70,12 @@ def tested_turns(
 ) -> dict[str, int] | None:
     """Return which turn of each module under test is to be answered twice; None if no test is concerned at all.
 
-    `turns` says for each module which turn is new to it.
+    `turns` says for each module which turn is new to it. They are noted as being answered from now on.
     """
     running = gym.trials.running(profile) if turns and in_share(conversation_id, brain.settings.ab_share) else []
     tested = {str(trial.module): turns[str(trial.module)] for trial in running if trial.module in turns}
+    if tested:
+        gym.trials.ask(conversation_id, tested.values())
     return tested if tested or gym.trials.touched(conversation_id) else None
 
 
@@ -127,28 +136,55 @@ def written(first: str, a: Said, b: Said) -> dict[str, Any]:
 
 
 def _keep(brain: Brain, conversation_id: str, told: Iterable[tuple[Pair, dict[str, Any] | None]]) -> None:
-    """Write the answers down, and take in what has been learnt."""
-    gym = brain.gym
-    if gym is None:
-        return
     for pair, result in told:
-        if result is not None:
-            gym.trials.keep(pair.trial.name, conversation_id, pair.turn, result)
+        if result is not None and brain.gym is not None:
+            brain.gym.trials.keep(pair.trial.name, conversation_id, pair.turn, result)
+
+
+def _done(brain: Brain, conversation_id: str, tested: Mapping[str, int]) -> None:
+    if brain.gym is not None and tested:
+        brain.gym.trials.answered(conversation_id, tested.values())
+
+
+def _settle_all(brain: Brain, conversation_id: str) -> None:
+    """Take in what has been learnt of the conversation, and now and then of those that nobody speaks in any more."""
     settle(brain, conversation_id)
-    if time.monotonic() - gym.trials.looked > LOOK_SECONDS:
-        look_around(brain)
+    if brain.gym is not None and time.monotonic() - brain.gym.trials.looked > LOOK_SECONDS:
+        look_around(brain, pages=1)
 
 
-def look_around(brain: Brain) -> None:
-    """Take in conversations that have closed by silence, and let follow what a killed process has left undone."""
+def look_around(brain: Brain, pages: int | None = None) -> None:
+    """Take in conversations that have closed by silence, and let follow what a killed process has left undone.
+
+    One that cannot be read is told in the log, and the others go on. With `pages` the next look goes on from there.
+    """
     gym = brain.gym
     if gym is None:
         return
-    gym.trials.looked = time.monotonic()
-    for conversation_id in gym.trials.silent(silent_since(brain.settings.brain_conversation_idle_hours), MOST_SILENT):
-        settle(brain, conversation_id)
-    for trial in gym.trials.unsettled():
-        conclude(brain, trial.name)
+    trials, since = gym.trials, silent_since(brain.settings.brain_conversation_idle_hours)
+    trials.looked = time.monotonic()
+    while pages is None or pages > 0:
+        found = trials.silent(since, trials.looked_at, MOST_SILENT)
+        trials.looked_at = found[-1] if len(found) == MOST_SILENT else ""
+        for conversation_id in found:
+            with _told(f"conversation {conversation_id}"):
+                settle(brain, conversation_id)
+        if not trials.looked_at:
+            break
+        pages = None if pages is None else pages - 1
+    for trial in trials.unsettled():
+        with _told(f"test {trial.name}"):
+            conclude(brain, trial.name)
+    begin_all_waiting(brain)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Let an error of ours cost only what it happened to."""
+    try:
+        yield
+    except UnderstudyError as error:
+        log.warning("A/B %s: %s", what, error)
 
 
 def settle(brain: Brain, conversation_id: str) -> None:
@@ -166,23 +202,25 @@ def settle(brain: Brain, conversation_id: str) -> None:
 
 
 def _is_closed(brain: Brain, gym: Gym, conversation_id: str) -> bool:
-    if gym.pending(conversation_id):
+    """Say whether nothing of the conversation waits or is being answered, and it has ended or is silent."""
+    longest = 2 * patience(brain.settings) / 3600
+    if gym.pending(conversation_id) or gym.trials.being_answered(conversation_id, silent_since(longest)):
         return False
     ending = gym.endings([conversation_id], _FOR_EVER, _FOR_EVER)[conversation_id]
     return is_closed(ending, silent_since(brain.settings.brain_conversation_idle_hours))
 
 
 def _enter(brain: Brain, gym: Gym, trial: Trial, conversation_id: str) -> None:
-    if why := _learnt_from(brain, gym, trial, conversation_id):
-        gym.trials.set_aside(trial.name, conversation_id, "left_out", why)
-        return
     upto = gym.newest_ids()["evidence"]
+    if why := _learnt_from(brain, gym, trial, conversation_id):
+        gym.trials.set_aside(trial.name, conversation_id, "left_out", upto, why)
+        return
     scores = _scores(brain, gym, trial, conversation_id)
     if not scores:
-        gym.trials.set_aside(trial.name, conversation_id, "unscored")
+        gym.trials.set_aside(trial.name, conversation_id, "unscored", upto)
         return
 
-    def took(state: dict[str, Any], difference: float) -> Any:
+    def took(state: str, difference: float) -> tuple[str, Ending | None]:
         return take(trial, state, difference)
 
     if gym.trials.enter(trial.name, conversation_id, scores, upto, took):

@@ -4,12 +4,14 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Real
 from typing import Any
 
 import dspy
 from pydantic import BaseModel, ConfigDict
 
-from understudy.checkpoints.trials import Trial
+from understudy.checkpoints.trials import Ending, Trial
+from understudy.checkpoints.versioning import LATEST
 from understudy.intake import InputError, UnderstudyError
 from understudy.nodes.ab_life import LEAST_CONVERSATIONS, begin, conclude, declare, enrol, gym_of, statistics, take
 from understudy.nodes.ab_test import Pair, answer_both
@@ -78,19 +80,21 @@ class ShadowABTester:
         profile: str | None = None,
         brain: Brain | None = None,
     ) -> None:
-        if not isinstance(test_name, str) or not 0 < len(test_name) <= 200:
+        if not isinstance(test_name, str):
             raise InputError(f"test_name: must be text of 1 to 200 characters; got {str(test_name)[:80]!r}")
         self._brain = brain or own_brain()
         self._trials = gym_of(self._brain).trials
         known = self._trials.find(test_name)
         if known is None:
             known = self._new(test_name, variant_a, variant_b, module, profile)
-        if (known.variant_a, known.variant_b) != (variant_a, variant_b):
+        given = (variant_a, variant_b, module or known.module)
+        there = (known.variant_a, known.variant_b, known.module)
+        if any(new not in (old, LATEST) for new, old in zip(given, there, strict=True)):
             raise UnderstudyError(
-                f"A/B test {test_name!r} is there already, with {known.variant_a} and {known.variant_b};"
-                " take another name"
+                f"A/B test {test_name!r} is there already, with {known.variant_a} and {known.variant_b} of"
+                f" {known.module or 'no module'}; take another name"
             )
-        self.test_name, self.variant_a, self.variant_b = test_name, variant_a, variant_b
+        self.test_name, self.variant_a, self.variant_b = test_name, known.variant_a, known.variant_b
 
     def _new(self, name: str, a: str, b: str, module: str | None, profile: str | None) -> Trial:
         known = self._brain.profile(profile).name
@@ -104,7 +108,7 @@ class ShadowABTester:
         """Let both programs answer the same inputs, in an order drawn by lot, and keep answers and scores.
 
         Each call is the next turn of its conversation. What a program raises is kept as its fault; the other one
-        answers all the same. A model server that is down is no program's fault: then nothing is kept.
+        answers all the same. A model server that fails is no program's fault: then nothing is kept.
 
         Args:
             conversation_id: the conversation.
@@ -114,23 +118,32 @@ class ShadowABTester:
             metric_fn: scores an answer.
 
         Raises:
-            UnderstudyError: the model server is down; the test has ended.
-            InputError: a score is none.
+            UnderstudyError: the model server failed; the test has ended, or is a module's own.
+            InputError: an argument or a score is none.
         """
-        turn = len(self._trials.results(self.test_name, conversation_id))
+        if not isinstance(conversation_id, str) or not conversation_id or not isinstance(inputs, Mapping):
+            raise InputError("conversation_id: must be text; inputs: must be a mapping of names to values")
         trial = self._trials.find(self.test_name)
         if trial is None or trial.ended_at is not None:
-            raise UnderstudyError(f"A/B test {self.test_name!r} has ended: {trial.reason if trial else 'it is gone'}")
-        pair = Pair(trial, turn, inputs, (module_a, module_b))
+            raise self._ended()
+        if trial.module is not None:
+            raise UnderstudyError(f"A/B test {self.test_name!r} is fed by the shadow graph alone; take another name")
+        pair = Pair(trial, len(self._trials.results(self.test_name, conversation_id)), inputs, (module_a, module_b))
         result = _wait_for(lambda: asyncio.run(answer_both(self._brain, conversation_id, pair)))
         if result is None:
-            raise UnderstudyError("the model server is down; nothing was kept: try again when it is back")
+            raise UnderstudyError("the model server failed; nothing was kept: try again when it is well")
         scores = {side: _score(metric_fn, result[f"answer_{side}"]) for side in ("a", "b")}
         if None in scores.values():
             scores = dict.fromkeys(scores)
         result |= {f"score_{side}": score for side, score in scores.items()}
-        self._trials.keep(self.test_name, conversation_id, turn, result)
+        turn = self._trials.keep(self.test_name, conversation_id, None, result)
+        if turn is None:
+            raise self._ended()
         return ABTestResult(test_name=self.test_name, conversation_id=conversation_id, turn=turn, **result)
+
+    def _ended(self) -> UnderstudyError:
+        trial = self._trials.find(self.test_name)
+        return UnderstudyError(f"A/B test {self.test_name!r} has ended: {trial.reason if trial else 'it is gone'}")
 
     def get_statistics(self) -> dict[str, Any]:
         """Return what the conversations say so far.
@@ -154,7 +167,7 @@ class ShadowABTester:
         if trial is None or trial.module is not None:
             return
 
-        def took(state: dict[str, Any], difference: float) -> Any:
+        def took(state: str, difference: float) -> tuple[str, Ending | None]:
             return take(trial, state, difference)
 
         for conversation_id in self._trials.open_ones(self.test_name):
@@ -164,7 +177,7 @@ class ShadowABTester:
                 if result["score_a"] is not None
             }
             if not scores:
-                self._trials.set_aside(self.test_name, conversation_id, "unscored")
+                self._trials.set_aside(self.test_name, conversation_id, "unscored", 0)
             elif self._trials.enter(self.test_name, conversation_id, scores, 0, took):
                 conclude(self._brain, self.test_name)
 
@@ -176,7 +189,7 @@ def _score(metric_fn: MetricFn, answer: dict[str, Any] | None) -> float | None:
     if score is None:
         return None
     score = score.score if isinstance(score, dspy.Prediction) else score
-    if isinstance(score, bool | int | float) and 0 <= score <= 1:
+    if isinstance(score, Real) and 0 <= float(score) <= 1:
         return float(score)
     raise InputError(f"metric_fn: must return a score from 0 to 1, or None; got {str(score)[:80]!r}")
 

@@ -1,6 +1,7 @@
 """What the five modules share: labels for a signature, an answer to a turn, an example from a turn."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,9 @@ from langgraph.types import Command
 from pydantic import Field
 
 from understudy.checkpoints.gym import Gym
-from understudy.intake import clean_text
+from understudy.intake import clean_text, plain
 from understudy.lm.adapter import AnswerAdapter, Predict
-from understudy.lm.errors import AnswerError, ModelError
+from understudy.lm.errors import AnswerEndless, AnswerError, AnswerTimeout, ModelError, PromptTooLong, RequestRefused
 from understudy.nodes.brain import Brain, brain_of
 from understudy.profile import Profile
 from understudy.state import BrainDecision, Context, Fault, Line, Reading, ShadowState
@@ -116,6 +117,10 @@ def seen_by_nobody(brain: Brain, adapter: AnswerAdapter) -> Iterator[None]:
         yield
 
 
+OWN_FAULTS = (AnswerError, AnswerTimeout, AnswerEndless, PromptTooLong, RequestRefused)
+"""Errors that are a program's own; the others are the server's, and nobody's fault."""
+
+
 @dataclass(frozen=True)
 class Said:
     """What a program answered: its fields, or the fault it left; time in milliseconds, tokens read and written."""
@@ -127,12 +132,12 @@ class Said:
 
 
 async def ask(brain: Brain, program: Any, inputs: Mapping[str, Any]) -> Said | None:
-    """Let a program answer; whatever it raises is a fault, but None when the model server is down."""
+    """Let a program answer; whatever it raises is a fault, but None when it is the model server that failed."""
     adapter, started = AnswerAdapter(), time.perf_counter()
     with seen_by_nobody(brain, adapter):
         # Collected as a value: a program may raise anything, and the other one still has to answer.
         told: Any = (await asyncio.gather(_call(program, inputs), return_exceptions=True))[0]
-    if isinstance(told, ModelError) and told.down:
+    if isinstance(told, ModelError) and not isinstance(told, OWN_FAULTS):
         return None
     is_fault = isinstance(told, BaseException)
     return Said(
@@ -147,12 +152,23 @@ async def _call(program: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(program, dspy.Predict):
         said = await program.acall(**inputs)
     else:
-        said = await asyncio.to_thread(program, **inputs)
+        said = await asyncio.to_thread(_called, program, inputs)
+        if inspect.isawaitable(said):
+            said = await said
     if isinstance(said, dspy.Prediction):
-        return dict(said.toDict())
-    if isinstance(said, Mapping):
-        return dict(said)
-    raise TypeError(f"a program answers with fields, this one with {type(said).__name__}")
+        said = said.toDict()
+    if not isinstance(said, Mapping):
+        raise TypeError(f"a program answers with fields, this one with {type(said).__name__}")
+    fields: dict[str, Any] = plain("answer", dict(said))
+    return fields
+
+
+def _called(program: Any, inputs: Mapping[str, Any]) -> Any:
+    try:
+        return program(**inputs)
+    except (StopIteration, SystemExit) as error:
+        # Neither gets out of a thread: the one who waits would wait for ever, or be ended with it.
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 async def read(faculty: Faculty, state: ShadowState, runtime: Runtime[Context]) -> Update:

@@ -64,16 +64,18 @@ def _write(gym: Gym, brain: Brain, state: ShadowState) -> Update:
     conversation_id = state["conversation_id"]
     decision = _decision(state, brain) if state.get("turn") is not None else None
     events = gym.pending(conversation_id, state["last_seq"])
-    gym.record(decision, conversation_id, events)
     replies = [event for event in events if event.kind == "agent_message"]
     turns = dict.fromkeys(MODULES, decision.turn) if decision else {}
     if replies and replies[0].turn is not None:
         turns[PERSONALIZE.name] = replies[0].turn
+    # Before the row: once that is there, somebody else may close the conversation.
+    tested = tested_turns(brain, gym, conversation_id, state["profile"], turns)
+    gym.record(decision, conversation_id, events)
     return {
         "decision_id": decision.decision_id if decision else None,
         "waiting": bool(gym.pending(conversation_id, state.get("upto"))),
         "replies": [reply.seq for reply in replies] if brain.settings.personalize_enabled else [],
-        "tested": tested_turns(brain, gym, conversation_id, state["profile"], turns),
+        "tested": tested,
     }
 
 

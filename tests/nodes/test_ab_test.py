@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from understudy.benchmarks.prove import rows
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.checkpoints.trials import Ending, TrialRuns
-from understudy.checkpoints.versioning import NoVersion
+from understudy.checkpoints.versioning import ModuleVersioning, NoVersion, VersionError
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.intake import InputError, UnderstudyError
 from understudy.lm.errors import ServerDown
@@ -533,3 +533,174 @@ def test_versions_under_test_are_not_pruned(brain: Brain, conflict_test: str) ->
         brain.versioning("default").save_next("conflict", other, {"status": "candidate"}, keep=keep)
     assert keep == {"v0.0", "v1.0"}
     assert "v1.0" in brain.versioning("default").list_versions("conflict")
+
+
+# What a review found
+
+
+def test_a_conversation_waits_for_the_turn_that_is_being_answered(
+    chat: Chat, conflict_test: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outcome is read by another run while both versions still answer its last turn."""
+    both = ab_test.answer_both
+
+    async def meanwhile(brain: Brain, conversation_id: str, pair: Any) -> Any:
+        answer = await both(brain, conversation_id, pair)
+        await asyncio.to_thread(chat.label, "c1", conflict_type="none")
+        await asyncio.to_thread(chat.close, "c1")
+        assert statistics(chat.brain, conflict_test)["sample_size"] == 0
+        return answer
+
+    monkeypatch.setattr(ab_test, "answer_both", meanwhile)
+    chat.ask("c1")
+    assert statistics(chat.brain, conflict_test)["sample_size"] == 1
+    assert results(chat.brain)[0]["score_a"] is not None
+
+
+def test_what_a_killed_process_was_answering_is_not_waited_for(chat: Chat, conflict_test: str) -> None:
+    chat.ask("c1")
+    chat.label("c1", conflict_type="none")
+    chat.brain.gym.connection.execute("INSERT INTO ab_asked VALUES ('c1', 1, 4194999, '2999-01-01T00:00:00Z')")
+    chat.close("c1")
+    assert statistics(chat.brain, conflict_test)["sample_size"] == 1
+
+
+def test_silence_closes_a_conversation_again_that_came_back(chat: Chat, conflict_test: str) -> None:
+    chat.ask("c1")
+    with with_settings(chat.brain, brain_conversation_idle_hours=1e-9):
+        look_around(chat.brain)
+        assert statistics(chat.brain, conflict_test)["conversations"]["unscored"] == 1
+    chat.ask("c1", "Hello?")
+    chat.label("c1", conflict_type="none")
+    assert statistics(chat.brain, conflict_test)["conversations"]["open"] == 1
+    with with_settings(chat.brain, brain_conversation_idle_hours=1e-9):
+        look_around(chat.brain)
+    assert statistics(chat.brain, conflict_test)["sample_size"] == 1
+
+
+def test_evidence_that_a_killed_run_left_behind_is_found(
+    chat: Chat, conflict_test: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat.ask("c1")
+    chat.close("c1")
+    with monkeypatch.context() as patch:
+        patch.setattr(ab_test, "settle", lambda *_: None)
+        chat.label("c1", conflict_type="none")
+    assert statistics(chat.brain, conflict_test)["conversations"]["unscored"] == 1
+    look_around(chat.brain)
+    assert statistics(chat.brain, conflict_test)["sample_size"] == 1
+
+
+def test_one_that_cannot_be_read_does_not_hide_the_others(
+    chat: Chat, conflict_test: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    trials = chat.brain.gym.trials
+    result = {"first": "A", "ms_a": 1, "ms_b": 1, "tokens_a": 1, "tokens_b": 1, "answer_a": {}, "answer_b": {}}
+    gone = ab_life.enrol(chat.brain, "gone", "gone_profile", "conflict", "v0.0", "v1.0")
+    for name in (conflict_test, gone.name):
+        for number in range(60):
+            trials.keep(name, f"a{number}", 0, result)
+    chat.ask("c1")
+    chat.label("c1", conflict_type="none")
+    with with_settings(chat.brain, brain_conversation_idle_hours=1e-9):
+        look_around(chat.brain)
+    assert statistics(chat.brain, conflict_test)["sample_size"] == 1
+
+
+def test_statistics_that_are_damaged_end_their_test_and_no_turn(chat: Chat, conflict_test: str) -> None:
+    chat.brain.gym.connection.execute("UPDATE ab_tests SET betting = '{'")
+    chat.ask("c1")
+    chat.label("c1", conflict_type="none")
+    assert chat.close("c1") and chat.brain.gym.decision("c1", 0)
+    trial = chat.brain.gym.trials.find(conflict_test)
+    assert trial.ended_at and "its statistics cannot go on" in trial.reason
+
+
+def test_what_is_published_gets_its_test_before_a_candidate_that_waits(brain: Brain) -> None:
+    first, waits = (save(brain, "conflict", MISLED + extra, "candidate") for extra in ("", ', "of"'))
+    begin(brain, "default", "conflict", "v0.0", first, "candidate")
+    published = save(brain, "conflict", "Say the conflict.")
+    ab_life.begin_after(brain, "default", "conflict", "v0.0", published, "published")
+    assert [trial.variant_b for trial in brain.gym.trials.running("default")] == [published]
+    ab_life.conclude(brain, ended(brain, "B"))
+    assert [trial.variant_b for trial in brain.gym.trials.running("default")] == [waits]
+    ab_life.conclude(brain, ended(brain, "A"))
+    assert [trial.variant_b for trial in brain.gym.trials.running("default")] == [first], (
+        "its first test proved nothing"
+    )
+
+
+def ended(brain: Brain, verdict: str | None) -> str:
+    """End the one test that runs, and return its name."""
+    (trial,) = brain.gym.trials.running("default")
+    brain.gym.trials.end(trial.name, Ending(verdict, "by the test"))
+    return trial.name
+
+
+def test_candidates_are_rejected_only_by_what_is_in_use(brain: Brain) -> None:
+    one, two = (save(brain, "conflict", MISLED + extra, "candidate") for extra in ("", ', "of"'))
+    status = brain.versioning("default").metadata
+    for a, b in ((one, one), (one, two)):
+        begin(brain, "default", "conflict", a, b)
+        ab_life.conclude(brain, ended(brain, "equivalent"), then=False)
+        assert {status("conflict", version)["status"] for version in (one, two)} == {"candidate"}
+    begin(brain, "default", "conflict", one, "v0.0")
+    assert ab_life.conclude(brain, ended(brain, "B"), then=False) == f"{one} is rejected, v0.0 stays in use"
+
+
+@pytest.mark.parametrize(
+    ("status", "side"), [("candidate", "A"), ("candidate", "B"), ("rejected", "A"), ("rejected", "B")]
+)
+def test_whatever_was_not_published_before_has_to_pass_guardrails_and_a_person(
+    brain: Brain, status: str, side: str
+) -> None:
+    version = save(brain, "conflict", MISLED, status)
+    a, b = (version, "v0.0") if side == "A" else ("v0.0", version)
+    result = {"first": "A", "ms_a": 1, "ms_b": 1, "tokens_a": 1, "tokens_b": 1, "answer_a": {}, "answer_b": {}}
+    fault = {f"fault_{side.lower()}": "AnswerCut: cut"}
+    name = begin(brain, "default", "conflict", a, b).name
+    brain.gym.trials.keep(name, "c1", 0, {**result, **fault})
+    ended(brain, side)
+    assert "is not put into use, as it is worse in fault_rate" in ab_life.conclude(brain, name, then=False)
+    name = begin(brain, "default", "conflict", a, b).name
+    brain.gym.trials.keep(name, "c1", 0, result)
+    ended(brain, side)
+    with with_settings(brain, publish_approval="manual"):
+        assert ab_life.conclude(brain, name, then=False).startswith("waits for a person")
+        assert version in brain.gym.trials.under_test("default", "conflict"), "it must not be pruned meanwhile"
+        assert brain.versioning("default").latest("conflict") == "v0.0"
+        assert (
+            ab_life.conclude(brain, name, approved=True, then=False)
+            == f"{version} is published, v0.0 was in use before"
+        )
+
+
+def test_declaring_asks_for_the_sample_it_is_told(brain: Brain) -> None:
+    version = save(brain, "conflict", MISLED, "candidate")
+    name = begin(brain, "default", "conflict", "v0.0", version).name
+    trials = brain.gym.trials
+    result = {"first": "A", "ms_a": 1, "ms_b": 1, "tokens_a": 1, "tokens_b": 1, "answer_a": {}, "answer_b": {}}
+    trial = trials.find(name)
+    for number in range(20):
+        trials.keep(name, f"c{number}", 0, result)
+        trials.enter(name, f"c{number}", {0: (0.1, 0.9)}, 0, lambda state, d: ab_life.take(trial, state, d))
+    assert ab_life.declare(brain, name)["winner"] is None
+    assert ab_life.declare(brain, name)["reason"] == "20 conversations; 30 are needed"
+    assert ab_life.declare(brain, name, 1000)["winner"] is None and trials.find(name).ended_at is None
+    declared = ab_life.declare(brain, name, 5)
+    assert (declared["winner"], declared["consequence"]) == ("B", f"{version} is published, v0.0 was in use before")
+
+
+def test_what_could_not_be_carried_out_is_tried_again(
+    brain: Brain, conflict_test: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise VersionError("the disk is full")
+
+    brain.gym.trials.end(conflict_test, Ending("A", "v0.0 is better"))
+    with monkeypatch.context() as patch:
+        patch.setattr(ModuleVersioning, "rollback", full)
+        look_around(brain)
+    assert brain.versioning("default").latest("conflict") == "v1.0"
+    look_around(brain)
+    assert brain.versioning("default").latest("conflict") == "v0.0"

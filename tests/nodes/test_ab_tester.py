@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 import dspy
+import numpy
 import pytest
 
 from understudy import ABTestResult, PairedBettingTest, ShadowABTester
@@ -81,11 +82,43 @@ def test_a_program_that_raises_scores_0_and_the_other_one_answers(tester: Shadow
     assert tester.get_statistics()["guardrails"][0]["a"] == 1.0
 
 
+@pytest.mark.parametrize("error", [StopIteration("x"), SystemExit(3)])
+def test_no_error_of_a_program_gets_stuck_or_out(tester: ShadowABTester, error: BaseException) -> None:
+    def raises(**inputs: Any) -> Any:
+        raise error
+
+    result = tester.run_both_variants("c1", raises, says(0.6), {}, points)
+    assert result.fault_a is not None and type(error).__name__ in result.fault_a and result.score_b == 0.6
+
+
+async def later(**inputs: Any) -> dict[str, float]:
+    return {"value": 0.5}
+
+
+def test_a_program_may_be_asynchronous_and_a_score_of_another_library(tester: ShadowABTester) -> None:
+    result = tester.run_both_variants("c1", later, later, {}, lambda answer: numpy.float32(answer.value))
+    assert (result.score_a, result.fault_a) == (0.5, None)
+
+
+@pytest.mark.parametrize("answer", [{"value": float("nan")}, {"value": object()}, {"value": 2**80}])
+def test_an_answer_that_cannot_be_kept_is_a_fault(tester: ShadowABTester, answer: Any) -> None:
+    result = tester.run_both_variants("c1", lambda **_: answer, says(0.6), {}, points)
+    assert result.answer_a is None and result.fault_a is not None and result.fault_a.startswith("InputError: answer")
+
+
+@pytest.mark.parametrize(("conversation", "inputs"), [(None, {}), (5, {}), ("", {}), ("c1", None), ("c1", [1])])
+def test_what_is_no_argument_is_refused(tester: ShadowABTester, conversation: Any, inputs: Any) -> None:
+    with pytest.raises(InputError, match="conversation_id: must be text; inputs: must be a mapping"):
+        tester.run_both_variants(conversation, says(1), says(1), inputs, points)
+
+
 def test_without_evidence_there_is_no_score(tester: ShadowABTester) -> None:
     result = tester.run_both_variants("c1", says(1), says(1), {}, lambda answer: None)
     assert result.score_a is result.score_b is result.difference is None
     found = tester.get_statistics()
     assert (found["sample_size"], found["without_evidence"]) == (0, 1.0)
+    tester.run_both_variants("c1", says(1), says(1), {}, points)
+    assert tester.get_statistics()["sample_size"] == 1
 
 
 @pytest.mark.parametrize("score", [1.5, -0.1, "good", float("nan")])
@@ -104,33 +137,41 @@ def test_real_modules_and_metrics_go_in(tester: ShadowABTester, brain: Brain) ->
     assert result.answer_a is not None and result.answer_a["intent"]
 
 
-def test_it_works_where_a_loop_runs_and_from_several_threads(tester: ShadowABTester) -> None:
+def test_it_works_where_a_loop_runs_and_from_several_threads(tester: ShadowABTester, brain: Brain) -> None:
     async def inside() -> None:
         tester.run_both_variants("c0", says(0), says(1), {}, points)
 
     asyncio.run(inside())
     threads = [
-        threading.Thread(target=tester.run_both_variants, args=(f"t{i}", says(0), says(1), {}, points))
+        threading.Thread(target=tester.run_both_variants, args=(f"t{i % 2}", says(0), says(1), {}, points))
         for i in range(8)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert tester.get_statistics()["sample_size"] == 9
+    assert tester.get_statistics()["sample_size"] == 3
+    assert [row["turn"] for row in brain.gym.trials.results("mine", "t0")] == [0, 1, 2, 3]
 
 
 def test_the_name_brings_the_test_back(tester: ShadowABTester, brain: Brain) -> None:
     tester.run_both_variants("c1", says(0), says(1), {}, points)
     again = ShadowABTester("mine", "old", "new", brain=brain)
     assert again.get_statistics()["wins_b"] == 1
-    with pytest.raises(UnderstudyError, match="'mine' is there already, with old and new; take another name"):
+    with pytest.raises(
+        UnderstudyError, match="'mine' is there already, with old and new of no module; take another name"
+    ):
         ShadowABTester("mine", "old", "newer", brain=brain)
     with pytest.raises(InputError, match="test_name: must be text of 1 to 200 characters"):
         ShadowABTester("", "old", "new", brain=brain)
 
 
 def test_with_a_module_it_is_the_shadows_own_test(brain: Brain) -> None:
-    tester = ShadowABTester("intent", "v0.0", "v0.0", module="intent", brain=brain)
+    tester = ShadowABTester("intent", "latest", "v0.0", module="intent", brain=brain)
+    assert (tester.variant_a, brain.gym.trials.all()[0].variant_a) == ("v0.0", "v0.0")
+    with pytest.raises(UnderstudyError, match="is fed by the shadow graph alone"):
+        tester.run_both_variants("c1", says(0), says(1), {}, points)
+    with pytest.raises(UnderstudyError, match="of intent; take another name"):
+        ShadowABTester("intent", "v0.0", "v0.0", module="conflict", brain=brain)
     assert [trial.name for trial in brain.gym.trials.running("default")] == ["intent"]
     assert tester.get_statistics()["sample_size"] == 0 and tester.declare_winner() is None
