@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -128,6 +129,12 @@ def _touch(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        return
+    is_folder = stat.S_ISDIR(path.stat().st_mode)
+    may = os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    wrong = errno.EISDIR if is_folder else 0 if may else errno.EACCES
+    if wrong:
+        raise OSError(wrong, os.strerror(wrong), str(path))
 
 
 _held = threading.local()
