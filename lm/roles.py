@@ -7,10 +7,11 @@ from typing import Any, Literal
 import dspy
 from dspy.lm15 import Request, Response, StreamAssemblyError
 
+from understudy.lm.dreamer import EmbeddedDreamer
 from understudy.lm.embedded import AsyncTwin, EmbeddedStudent, WholeAnswers
 from understudy.lm.server import LOAD_SECONDS, made_once
 from understudy.lm.teacher import MINIBATCH, EmbeddedTeacher
-from understudy.settings import Settings, SettingsError, current_settings
+from understudy.settings import Settings, current_settings
 
 Role = Literal["student", "teacher", "dreamer"]
 
@@ -75,11 +76,7 @@ def get_teacher_lm(settings: Settings | None = None) -> dspy.LM:
 
 
 def get_dreamer_lm(settings: Settings | None = None) -> dspy.LM:
-    """Return the model that invents conversations.
-
-    Raises:
-        SettingsError: LM_PROVIDER=embedded, which has no dreamer yet.
-    """
+    """Return the model that invents conversations."""
     return get_lm("dreamer", settings or current_settings())
 
 
@@ -117,9 +114,9 @@ def reflection(settings: Settings) -> tuple[int, int]:
 
 
 def model_names(settings: Settings) -> dict[Role, str]:
-    """Return the model of each role; the embedded engine has only the roles that it can play."""
+    """Return the model of each role."""
     if settings.lm_provider == "embedded":
-        return {"student": "embedded/student", "teacher": "embedded/teacher"}
+        return {"student": "embedded/student", "teacher": "embedded/teacher", "dreamer": "embedded/dreamer"}
     return {
         "student": settings.ollama_model,
         "teacher": settings.ollama_teacher_model,
@@ -128,7 +125,7 @@ def model_names(settings: Settings) -> dict[Role, str]:
 
 
 def talkers(settings: Settings) -> tuple[Role, ...]:
-    """Return the roles whose model answers whatever it is asked; the embedded teacher reads only its own prompts."""
+    """Return the roles whose model answers whatever it is asked; of the embedded engines that is the student alone."""
     return ("student",) if settings.lm_provider == "embedded" else tuple(model_names(settings))
 
 
@@ -137,11 +134,12 @@ def get_lm(role: Role, settings: Settings) -> dspy.LM:
     """Return the model of a role, the same one for the same settings."""
     if settings.lm_provider == "ollama":
         return _ollama(role, settings)
-    if role == "dreamer":
-        raise SettingsError(
-            "LM_PROVIDER=embedded: this version's embedded engine has no dreamer; set LM_PROVIDER=ollama"
-        )
-    engine: WholeAnswers = EmbeddedTeacher() if role == "teacher" else EmbeddedStudent()
+    engines: dict[Role, type[WholeAnswers]] = {
+        "student": EmbeddedStudent,
+        "teacher": EmbeddedTeacher,
+        "dreamer": EmbeddedDreamer,
+    }
+    engine = engines[role]()
     return OwnLM(f"embedded/{role}", engine, AsyncTwin(engine))
 
 
