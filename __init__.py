@@ -30,7 +30,9 @@ _HOMES = {
     "understudy.nodes.personalize": ["MessagePersonalizer", "PersonalizationSuggestion", "personalize_metric"],
     "understudy.nodes.dataset": ["DatasetBuilder"],
     "understudy.graph.shadow": ["create_shadow_workflow"],
+    "understudy.graph.dream": ["create_dream_workflow"],
     "understudy.graph.optimization": ["create_optimization_workflow"],
+    "understudy.dreaming": ["run_dream_cycle"],
     "understudy.optimize": ["NoRun", "OptimizationBusy", "RunWaits", "run_gepa_optimization"],
     "understudy.replay": ["ReplayError"],
 }

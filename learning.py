@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from understudy.terminal import JSON, open_brain, printable, show_result
-from understudy.watching import watching
+from understudy.watching import dreaming_bar, watching
 
 MODULE = click.argument("module")
 PROFILE = click.option("--profile", help="A profile's name; BRAIN_PROFILE's when left out.")
@@ -118,6 +118,43 @@ def versions(module: str | None, profile: str | None, show: bool, version: str |
 
 
 @click.command()
+@PROFILE
+@click.option("--count", type=click.IntRange(1, 10_000), help="How many dreams are wanted; DREAM_COUNT when left out.")
+@click.option("--show", is_flag=True, help="Show the last cycle again, and a few of the newest dreams.")
+@JSON
+def dream(profile: str | None, count: int | None, show: bool, as_json: bool) -> int:
+    """Dream: tell real conversations anew and invent customers, so that rare matters are learnt as well.
+
+    Dreams are marked as such and serve for training only. They come from closed conversations of the training side;
+    what resembles a real conversation, holds a customer's data, or does not show what it was to show is dropped and
+    counted.
+    Ctrl-C or a crash loses nothing: the same command goes on where it stopped.
+    """
+    from understudy.dreaming import dream as run
+    from understudy.dreaming import last_cycle
+
+    brain = open_brain()
+    if show:
+        found, dreams = last_cycle(brain, profile)
+        show_result({**found, "newest": dreams} if as_json else found, as_json)
+        if not as_json:
+            for one in dreams:
+                _show_dream(one)
+        return 0
+    with dreaming_bar() as advance:
+        found = asyncio.run(run(brain, profile=profile, count=count, on_kept=advance))
+    show_result(found, as_json)
+    return 1 if found["status"] == "error" else 0
+
+
+def _show_dream(one: dict[str, Any]) -> None:
+    click.echo(printable(f"\n{one['dream_id']}: {one['kind']}, {one['intent']}"))
+    for message in one["messages"]:
+        labels = ", ".join((message.get("labels") or {}).values()) or message.get("action") or ""
+        click.echo(printable(f"  {message['role']:<8} {message['text']}  [{labels}]"))
+
+
+@click.command()
 @MODULE
 @click.argument("a")
 @click.argument("b")
@@ -158,4 +195,4 @@ def rollback(module: str, version: str, profile: str | None, as_json: bool) -> N
     )
 
 
-COMMANDS = (optimize, dataset, versions, compare, rollback)
+COMMANDS = (optimize, dream, dataset, versions, compare, rollback)

@@ -81,7 +81,7 @@ async def optimize(
     """
     gym, name = gym_of(brain), brain.profile(profile).name
     asked: dict[str, Any] = {"profile": name, "modules": modules or [], **({"newest": newest} if newest else {})}
-    with _alone(brain.settings.optimized_modules_dir / name):
+    with alone(brain.settings.optimized_modules_dir / name, "optimizing"):
         unfinished = gym.unfinished_run(name)
         run_id = unfinished or str(uuid4())
         async with open_checkpointer(gym.path) as saver:
@@ -140,7 +140,7 @@ async def approve(brain: Brain, profile: str | None, answers: dict[str, bool]) -
         NoRun: no run of the profile waits for these modules.
     """
     gym, name = gym_of(brain), brain.profile(profile).name
-    with _alone(brain.settings.optimized_modules_dir / name):
+    with alone(brain.settings.optimized_modules_dir / name, "optimizing"):
         run_id = gym.unfinished_run(name) or ""
         async with open_checkpointer(gym.path) as saver:
             graph = create_optimization_workflow(checkpointer=saver)
@@ -238,11 +238,15 @@ def _faculty(module: str) -> Faculty:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep others from optimising the same profile at the same time."""
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """Keep others from doing the same for the same profile at the same time.
+
+    Raises:
+        OptimizationBusy: another process is at it.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        opened = os.open(folder / ".optimizing", os.O_CREAT | os.O_RDWR, 0o600)
+        opened = os.open(folder / f".{what}", os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
         raise UnderstudyError(f"{folder}: cannot be used: {error.strerror}; check OPTIMIZED_MODULES_DIR") from None
     with open(opened, "r+") as file:
@@ -250,6 +254,6 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise OptimizationBusy(
-                f"{folder}: another process is optimising this profile; wait for it to end"
+                f"{folder}: another process is {what} for this profile; wait for it to end"
             ) from None
         yield

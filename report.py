@@ -91,7 +91,10 @@ class _Module:
         self.balanced, self.faults, self.tokens, self.latency = (
             _pair(result.get(key)) for key in ("balanced", "faults", "tokens", "latency_ms")
         )
-        keys = "train_size val_size test_size sealed_conversations gated_before metric_calls seconds avg_score".split()
+        keys = (
+            "train_size val_size test_size sealed_conversations gated_before metric_calls seconds avg_score"
+            " dream_score dream_size"
+        ).split()
         self.figures = {key: _number(result.get(key)) for key in keys}
         self.odds = _odds(_number(result.get("level")))
         self.difference = _difference(_number(result.get("improvement")), self.scores, result.get("interval"))

@@ -148,6 +148,14 @@ def merge(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, A
     return {**(old or {}), **(new or {})}
 
 
+def add_counts(old: dict[str, int] | None, new: dict[str, int] | None) -> dict[str, int]:
+    """Add counts by name."""
+    counts = dict(old or {})
+    for name, count in (new or {}).items():
+        counts[name] = counts.get(name, 0) + count
+    return counts
+
+
 @dataclass(frozen=True)
 class Context:
     """What one run may choose."""
@@ -281,6 +289,40 @@ class OptimizationState(OptimizationInput, OptimizationOutput, total=False):
     decisions_processed: int
     started_at: str
     results: Annotated[dict[str, Any], merge]
+
+
+class DreamInput(TypedDict, total=False):
+    """What a dream cycle may be told; empty takes BRAIN_PROFILE and DREAM_COUNT."""
+
+    profile: Annotated[str, Field(title="Profile", description="Empty takes BRAIN_PROFILE.", examples=["star"])]
+    count: Annotated[
+        int, Field(title="Dreams", description="How many are wanted; empty takes DREAM_COUNT.", ge=1, le=10_000)
+    ]
+    cycle: Annotated[str, Field(title="Cycle", description="Name of the cycle; empty gives it one.")]
+
+
+class DreamOutput(TypedDict, total=False):
+    """How many dreams were kept, and why others were not."""
+
+    report: dict[str, Any]
+
+
+class DreamState(DreamInput, DreamOutput, total=False):
+    """What flows through the dream graph in one cycle; plain data only."""
+
+    started_at: str
+    reason: str | None
+    plans: list[dict[str, Any]]
+    wanted: dict[str, int]
+    """How many dreams of each kind are wanted."""
+    made: list[dict[str, Any]]
+    """What was dreamt last: slot, texts or fault."""
+    tries: Annotated[dict[str, int], merge]
+    """How often each slot has been tried."""
+    kept: Annotated[dict[str, Any], merge]
+    """The dreams that have passed the screen, by their slot."""
+    dropped: Annotated[dict[str, int], add_counts]
+    """Why others have not, and how many."""
 
 
 class BrainDecision(BaseModel):

@@ -33,6 +33,19 @@ def watching() -> Iterator[Callable[[News], None]]:
         yield watch
 
 
+@contextmanager
+def dreaming_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show on stderr, when that is a terminal, how many dreams have passed; yield what is told so."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("dreaming"), BarColumn(), MofNCompleteColumn(), TextColumn("dreams"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda kept, of: progress.update(task, completed=kept, total=of)
+
+
 class _Line:
     """What is known of a module's search."""
 

@@ -27,7 +27,7 @@ from typing import Any
 from unittest.mock import patch
 
 from understudy import cli
-from understudy.benchmarks import prove_compare, prove_learn, prove_ollama
+from understudy.benchmarks import prove_compare, prove_dream, prove_learn, prove_ollama
 from understudy.benchmarks.bad_input import cases
 from understudy.benchmarks.prove_ollama import Line
 from understudy.nodes.brain import Brain
@@ -294,8 +294,18 @@ TRIALS: dict[str, Callable[[Path, Path, argparse.Namespace], Iterator[Line]]] = 
     **prove_ollama.TRIALS,
     **prove_learn.TRIALS,
     **prove_compare.TRIALS,
+    **prove_dream.TRIALS,
 }
-NEED_STAR = ("kills", "look-ahead", "rules", "http", "faults", *prove_learn.TRIALS, *prove_compare.TRIALS)
+NEED_STAR = (
+    "kills",
+    "look-ahead",
+    "rules",
+    "http",
+    "faults",
+    *prove_learn.TRIALS,
+    *prove_compare.TRIALS,
+    *prove_dream.TRIALS,
+)
 
 
 def read(path: Path) -> list[Recorded]:

@@ -85,14 +85,18 @@ class Dreams:
                 (*(report.get(name) for name in columns), json.dumps(report, ensure_ascii=False)),
             )
 
-    def cycle(self, cycle: str | None = None) -> dict[str, Any] | None:
-        """Return what is known of a cycle, of the newest that has ended for None."""
+    def cycle(self, profile: str) -> dict[str, Any] | None:
+        """Return the report of a profile's newest cycle that has ended."""
         row = self._file.row(
-            "SELECT report FROM dream_cycles WHERE cycle = coalesce(?, (SELECT cycle FROM dream_cycles"
-            " WHERE ended_at IS NOT NULL ORDER BY started_at DESC LIMIT 1))",
-            cycle,
+            "SELECT report FROM dream_cycles WHERE profile = ? AND ended_at IS NOT NULL"
+            " ORDER BY started_at DESC LIMIT 1",
+            profile,
         )
         return dict(json.loads(row["report"])) if row else None
+
+    def cycles(self, profile: str) -> int:
+        """Count the cycles of a profile."""
+        return self._file.count("SELECT count(*) FROM dream_cycles WHERE profile = ?", profile)
 
     def unfinished_cycle(self, profile: str) -> str | None:
         """Return the newest cycle of a profile if it has not ended."""

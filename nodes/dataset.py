@@ -10,13 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NotRequired
 
 import dspy
 from typing_extensions import TypedDict
 
 from understudy.checkpoints.gym import Gym
 from understudy.nodes.choosing import Candidate, balanced, hardness, label_fields, label_of
+from understudy.nodes.dreamt import dreamt_examples
 from understudy.nodes.faculty import Faculty
 from understudy.nodes.modules import PROPOSER
 from understudy.nodes.sides import Place, Side, clusters_by_side, placed
@@ -40,6 +41,7 @@ class Marks(TypedDict):
     evidence: int
     events: int
     silent_since: str
+    dreams: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class DatasetBuilder:
     ) -> None:
         self.gym, self.profile, self.newest, self.seed = gym, profile, newest, seed
         self.history_messages = history_messages
-        self.marks = Marks(**(upto or {**gym.newest_ids(), "silent_since": silent_since(idle_hours)}))  # type: ignore[typeddict-item]
+        new = {"silent_since": silent_since(idle_hours), "dreams": gym.dreams.last_row()}
+        self.marks = Marks(**(upto or {**gym.newest_ids(), **new}))  # type: ignore[typeddict-item]
         self._window = gym.newest_decisions(profile.name, self.marks["decisions"], newest)
         self._turns: dict[int, Turn] = {}
         self._places: dict[str, Place] = {}
@@ -109,6 +112,12 @@ class DatasetBuilder:
     def considered(self) -> int:
         """How many decisions a module is given at most."""
         return len(self._window)
+
+    def turns(self) -> list[Turn]:
+        """Return the newest turns, oldest first, with what is known of them and where they stand."""
+        rows = sorted(self._window)
+        self._read([row for row in rows if row not in self._turns])
+        return [self._turns[row] for row in rows]
 
     def build(self, faculty: Faculty) -> Dataset:
         """Return the examples of a module, at most CAPS on each side, and a report on all that was considered."""
@@ -125,16 +134,21 @@ class DatasetBuilder:
         if beyond := sum(map(len, fit.values())) - sum(map(len, chosen.values())):
             left["beyond_the_cap"] = beyond
         examples = {side: list(self._examples(faculty, chosen[side], pool)) for side in CAPS}
-        # Dreams join examples["train"] here, and nothing else: they are no evidence.
+        # Dreams join train and nothing else: they are no evidence.
+        dreams, parents = dreamt_examples(
+            self.gym, faculty, self.profile, examples["train"], self.marks.get("dreams", 0)
+        )
         picked = [turn for some in chosen.values() for turn in some]
         lenders = {name for turn in picked for name in pool.lenders(turn)} if pool else set()
         return Dataset(
             module=faculty.name,
             profile=self.profile.name,
-            **examples,
-            report=self._report(faculty, turns, older, chosen, left),
+            train=[*examples["train"], *dreams],
+            validation=examples["validation"],
+            sealed=examples["sealed"],
+            report=self._report(faculty, turns, older, chosen, left) | {"dreams": _dreamt(dreams, examples["train"])},
             reason=_reason(faculty, chosen),
-            conversations=sorted({turn.decision.conversation_id for turn in picked} | lenders),
+            conversations=sorted({turn.decision.conversation_id for turn in picked} | lenders | set(parents)),
         )
 
     def _considered(self, faculty: Faculty) -> tuple[list[Turn], int]:
@@ -236,6 +250,12 @@ class DatasetBuilder:
             "with_evidence": _described(by_evidence[True]),
             "without_evidence": _described(by_evidence[False]),
         }
+
+
+def _dreamt(dreams: Sequence[dspy.Example], real: Sequence[dspy.Example]) -> dict[str, Any]:
+    """Return how many examples of train are dreams, and what share of it."""
+    share = len(dreams) / (len(dreams) + len(real)) if dreams else 0.0
+    return {"examples": len(dreams), "share_of_train": round(share, 4)}
 
 
 def _reason(faculty: Faculty, chosen: Mapping[Side, Sequence[Turn]]) -> str | None:

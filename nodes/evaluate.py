@@ -60,6 +60,8 @@ def _evaluate(brain: Brain, job: Job, stop: threading.Event) -> dict[str, Any]:
     new = with_instruction(old, job["compiled"]["instruction"])
     before, after = (asyncio.run(_try_all(brain, faculty, program, sealed, stop)) for program in (old, new))
     learnt = asyncio.run(_try_all(brain, faculty, new, dataset.train[:TRIED_IN_TRAIN], stop))
+    dreams = [example for example in dataset.train if example.get("dream")][:TRIED_IN_TRAIN]
+    dreamt = asyncio.run(_try_all(brain, faculty, new, dreams, stop))
     by_conversation: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for example, one, two in zip(sealed, before, after, strict=True):
         by_conversation[example.conversation_id].append((one.score, two.score))
@@ -70,6 +72,8 @@ def _evaluate(brain: Brain, job: Job, stop: threading.Event) -> dict[str, Any]:
     return {
         "sealed_conversations": len(pairs),
         "train_score": _mean([one.score for one in learnt]),
+        "dream_score": _mean([one.score for one in dreamt]) if dreamt else None,
+        "dream_size": sum(bool(example.get("dream")) for example in dataset.train),
         "baseline_score": _mean([a for a, _ in pairs]),
         "score": _mean([b for _, b in pairs]),
         "improvement": _mean(differences),

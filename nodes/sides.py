@@ -88,7 +88,7 @@ def _place(gym: Gym, conversation_id: str, messages: Iterable[Line]) -> None:
         cluster = hashlib.sha256(mine).hexdigest()[:16]
         return cluster, side_of(cluster)
 
-    gym.place(conversation_id, mine, list(_bands(mine)), choose)
+    gym.place(conversation_id, mine, list(bands(mine)), choose)
 
 
 def side_of(cluster: str) -> Side:
@@ -119,7 +119,7 @@ def _pieces(messages: Iterable[Line]) -> Iterator[str]:
             yield from (" ".join(padded[i : i + 2]) for i in range(max(1, len(words))))
 
 
-def _bands(mine: bytes) -> Iterator[int]:
+def bands(mine: bytes) -> Iterator[int]:
     """Yield a number for each BAND slots of a sketch, as SQLite's integers are."""
     width = 4 * BAND
     for start in range(0, len(mine), width):

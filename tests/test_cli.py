@@ -20,7 +20,7 @@ from understudy.checkpoints.gym import Gym
 from understudy.demo import BUNDLED
 
 COMMANDS = (
-    "ab", "compare", "dataset", "demo", "doctor", "export", "label", "models", "optimize", "outcome", "replay",
+    "ab", "compare", "dataset", "demo", "doctor", "dream", "export", "label", "models", "optimize", "outcome", "replay",
     "rollback", "status", "suggestions", "versions",
 )  # fmt: skip
 BASELINE_SCORES = {"conflict": 0.566, "intent": 0.421, "quality": 0.776, "goals": 0.337, "response": 0.67}

@@ -215,6 +215,7 @@ def test_models_lists_what_the_server_has(home: Path, monkeypatch: pytest.Monkey
     assert json.loads(run_cli("models", "--json")[1])["models"] == [
         {"name": "embedded/student", "roles": ["student"]},
         {"name": "embedded/teacher", "roles": ["teacher"]},
+        {"name": "embedded/dreamer", "roles": ["dreamer"]},
     ]
 
 

@@ -76,10 +76,10 @@ def test_the_front_door_is_the_reviewed_one() -> None:
             "ABTestResult AnswerError BrainDecision Context DatasetBuilder Gym GymError InputError MessagePersonalizer"
             " ModelError ModuleVersioning NoRun NoTest NoVersion OptimizationBusy PairedBettingTest"
             " PersonalizationSuggestion Profile ProfileError ReplayError RunWaits Settings SettingsError"
-            " ShadowABTester TrialRuns UnderstudyError VersionError conflict_metric create_optimization_workflow"
-            " create_shadow_workflow get_dreamer_lm get_student_lm get_teacher_context get_teacher_lm goals_metric"
-            " intent_metric load_all_modules load_module load_profile open_checkpointer personalize_metric"
-            " quality_metric response_metric run_gepa_optimization"
+            " ShadowABTester TrialRuns UnderstudyError VersionError conflict_metric create_dream_workflow"
+            " create_optimization_workflow create_shadow_workflow get_dreamer_lm get_student_lm get_teacher_context"
+            " get_teacher_lm goals_metric intent_metric load_all_modules load_module load_profile open_checkpointer"
+            " personalize_metric quality_metric response_metric run_dream_cycle run_gepa_optimization"
         ).split()
     )
     for name in understudy.__all__:

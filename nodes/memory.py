@@ -1,0 +1,118 @@
+"""What a dream cycle works with: what was said in the train side, and what of it is a customer's own."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from understudy.intake import UnderstudyError
+from understudy.nodes.brain import Brain
+from understudy.nodes.corpus import Corpus
+from understudy.nodes.customer_data import profile_texts, program_texts
+from understudy.nodes.masking import masked
+from understudy.nodes.modules import PROGRAMS
+from understudy.nodes.recall import intent_of, remembered
+from understudy.nodes.scoring import content
+from understudy.nodes.turns import Turn
+from understudy.profile import Profile
+from understudy.state import Event, Line
+
+MOST_MESSAGES = 200
+"""Messages of one conversation that are looked at."""
+
+FIRST_NAMES = (
+    "Alva Bruno Chiara Dario Edda Fabio Greta Hanno Ilse Jonas Kira Lasse Maren Nils Oona Pelle Quirin Runa Sanna Tilo"
+    " Ulla Veit Wanda Xenia Yara Zeno Anouk Bela Cosima Doro"
+).split()
+"""Invented customers are called so, as far as no real one is."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The closed conversations of the train side: turns by conversation, and all that was said in them."""
+
+    profile: Profile
+    talks: Mapping[str, Sequence[Turn]]
+    said: Mapping[str, Sequence[Event]]
+    customers: Sequence[Any] = field(default=())
+
+    def lines(self, name: str) -> list[Line]:
+        """Return a conversation's messages with addresses and numbers replaced by tags."""
+        return [_line(event) for event in self.said.get(name, ())]
+
+    @cached_property
+    def by_intent(self) -> dict[str, list[str]]:
+        """The conversations of each intent."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for name, turns in self.talks.items():
+            if intent := intent_of(turns):
+                found[intent].append(name)
+        return found
+
+    @cached_property
+    def replies(self) -> dict[str, list[str]]:
+        """What agents said for each action, the commonest first."""
+        found: dict[str, Counter[str]] = defaultdict(Counter)
+        for name in self.said:
+            for line in self.lines(name):
+                if line.get("action"):
+                    found[line["action"]][line["text"]] += 1
+        return {action: [text for text, _ in counts.most_common()] for action, counts in found.items()}
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """What of the conversations may not be in a dream."""
+        known = list(profile_texts(self.profile))
+        for faculty in PROGRAMS.values():
+            known.extend(program_texts(faculty.program(self.profile)).values())
+        messages: list[tuple[str, Any, str]] = [
+            (name, "customer" if event.kind == "customer_message" else "agent", event.text or "")
+            for name, events in self.said.items()
+            for event in events
+        ]
+        return Corpus(messages, self.customers, known)
+
+    @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        """The words that carry meaning in conversations of this profile."""
+        texts = [event.text for events in self.said.values() for event in events]
+        return frozenset(word for text in (*texts, *profile_texts(self.profile)) for word in content(text))
+
+    @cached_property
+    def names(self) -> list[str]:
+        """First names that nobody in the conversations has."""
+        return [name for name in FIRST_NAMES if name.lower() not in self.vocabulary]
+
+
+_remembered: dict[str, Memory] = {}
+
+
+async def memory_of(brain: Brain, cycle: str, profile: str) -> Memory:
+    """Return what a cycle works with; it is read once, and again after a kill."""
+    if cycle not in _remembered:
+        _remembered[cycle] = await asyncio.to_thread(_read, brain, profile)
+    return _remembered[cycle]
+
+
+def forget_cycle(cycle: str) -> None:
+    """Let go of what a cycle worked with."""
+    _remembered.pop(cycle, None)
+
+
+def _read(brain: Brain, profile: str) -> Memory:
+    if brain.gym is None:
+        raise UnderstudyError("RL_GYM_ENABLED=false: there is nothing to dream of; set it to true")
+    _, talks = remembered(brain, profile)
+    said = {name: brain.gym.messages(name, 1 << 62, MOST_MESSAGES) for name in talks}
+    customers = [event.payload["customer"] for some in said.values() for event in some if event.payload.get("customer")]
+    return Memory(brain.profile(profile), talks, said, customers)
+
+
+def _line(event: Event) -> Line:
+    text, _ = masked(event.text or "")
+    line = Line(role="customer" if event.kind == "customer_message" else "agent", text=text)
+    if event.action:
+        line["action"] = event.action
+    return line
