@@ -34,7 +34,7 @@ _HOMES = {
     "understudy.graph.optimization": ["create_optimization_workflow"],
     "understudy.dreaming": ["run_dream_cycle"],
     "understudy.optimize": ["NoRun", "OptimizationBusy", "RunWaits", "run_gepa_optimization"],
-    "understudy.replay": ["ReplayError"],
+    "understudy.observing": ["ReplayError"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -150,9 +150,27 @@ def replay(files: tuple[Path, ...], faults: bool, as_json: bool) -> int:
 @JSON
 def status(as_json: bool) -> None:
     """Say what the gym holds and what runs."""
+    from understudy.graph.due import in_words
     from understudy.status import status as look
 
-    show_result(look(open_brain()), as_json)
+    found = look(open_brain())
+    show_result(found if as_json else {**found, "jobs": {one["name"]: in_words(one) for one in found["jobs"]}}, as_json)
+
+
+@commands.command()
+@JSON
+def serve(as_json: bool) -> None:
+    """Stay and watch: read turns as they come, and learn and dream when it is time.
+
+    The turns that wait in the gym's log are read, whoever has written them. When RL_GYM_OPTIMIZE_INTERVAL decisions
+    have come it learns, and every DREAM_INTERVAL_HOURS it dreams, each in a process of its own; SCHEDULER_ENABLED=false
+    leaves that out. Of several on one gym one works, and another takes over when that one is gone.
+
+    SIGTERM or Ctrl-C ends it within ten seconds, and nothing is lost.
+    """
+    from understudy.serve import serve as stay
+
+    show_result(asyncio.run(stay(open_brain(), say_error)), as_json)
 
 
 @commands.command()

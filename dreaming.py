@@ -36,6 +36,7 @@ async def dream(
     *,
     profile: str | None = None,
     count: int | None = None,
+    cycle: str | None = None,
     on_kept: Callable[[int, int], None] = lambda kept, of: None,
 ) -> dict[str, Any]:
     """Run a dream cycle; one of the profile that was killed is taken up where it was.
@@ -44,6 +45,7 @@ async def dream(
         brain: what to work with.
         profile: whose conversations; None takes BRAIN_PROFILE.
         count: how many dreams are wanted; None takes DREAM_COUNT.
+        cycle: its name; one that has ended is reported, not dreamt again. None gives it one.
         on_kept: told how many dreams of how many have passed the screen.
 
     Returns:
@@ -56,7 +58,9 @@ async def dream(
     gym, name = gym_of(brain), brain.profile(profile).name
     started = time.perf_counter()
     with alone(brain.settings.optimized_modules_dir / name, "dreaming"):
-        cycle = await asyncio.to_thread(gym.dreams.unfinished_cycle, name) or _next_cycle(gym, name)
+        if cycle and (known := gym.dreams.report(name, cycle)):
+            return known
+        cycle = gym.dreams.unfinished_cycle(name) or cycle or _next_cycle(gym, name)
         async with open_checkpointer(gym.path) as saver:
             graph = create_dream_workflow(checkpointer=saver)
             config = RunnableConfig(configurable={"thread_id": cycle}, recursion_limit=STEPS)
@@ -89,7 +93,7 @@ def last_cycle(
         NoRun: there has been none.
     """
     gym, name = gym_of(brain), brain.profile(profile).name
-    report = gym.dreams.cycle(name)
+    report = gym.dreams.report(name)
     if report is None:
         raise NoRun(f"no dream cycle of profile {name} in {gym.path}; `understudy dream` makes one")
     keys = ("dream_id", "kind", "intent", "parents")

@@ -22,7 +22,8 @@ PROFILE = click.option("--profile", help="A profile's name; BRAIN_PROFILE's when
     "--approve", multiple=True, metavar="MODULE", help="Publish what a run waits with; PUBLISH_APPROVAL=manual."
 )
 @click.option("--decline", multiple=True, metavar="MODULE", help="Do not publish it.")
-@click.option("--show", "run_id", metavar="RUN", help="Show the report of a run again; `last` is the newest.")
+@click.option("--show", metavar="RUN", help="Show the report of a run again; `last` is the newest.")
+@click.option("--run-id", hidden=True, help="What the scheduler calls the run; one that has ended is shown again.")
 @JSON
 def optimize(
     modules: tuple[str, ...],
@@ -30,6 +31,7 @@ def optimize(
     newest: int | None,
     approve: tuple[str, ...],
     decline: tuple[str, ...],
+    show: str | None,
     run_id: str | None,
     as_json: bool,
 ) -> int:
@@ -50,15 +52,15 @@ def optimize(
     from understudy.nodes.run import report_page
 
     brain = open_brain()
-    if run_id is not None:
-        report = learning.find_run(brain, run_id)
+    if show is not None:
+        report = learning.find_run(brain, show)
     elif approve or decline:
         answers = {**dict.fromkeys(approve, True), **dict.fromkeys(decline, False)}
         report = asyncio.run(learning.approve(brain, profile, answers))
     else:
         with watching() as watch:
-            run = learning.optimize(brain, profile=profile, modules=list(modules), newest=newest, on_news=watch)
-            report = asyncio.run(run)
+            options: dict[str, Any] = {"modules": list(modules), "newest": newest, "run_id": run_id}
+            report = asyncio.run(learning.optimize(brain, profile=profile, on_news=watch, **options))
     _show_run(report, report_page(brain.settings.optimized_modules_dir, report), as_json)
     return 1 if report["status"] == "error" else 0
 
@@ -121,8 +123,9 @@ def versions(module: str | None, profile: str | None, show: bool, version: str |
 @PROFILE
 @click.option("--count", type=click.IntRange(1, 10_000), help="How many dreams are wanted; DREAM_COUNT when left out.")
 @click.option("--show", is_flag=True, help="Show the last cycle again, and a few of the newest dreams.")
+@click.option("--run-id", hidden=True)
 @JSON
-def dream(profile: str | None, count: int | None, show: bool, as_json: bool) -> int:
+def dream(profile: str | None, count: int | None, show: bool, run_id: str | None, as_json: bool) -> int:
     """Dream: tell real conversations anew and invent customers, so that rare matters are learnt as well.
 
     Dreams are marked as such and serve for training only. They come from closed conversations of the training side;
@@ -142,7 +145,7 @@ def dream(profile: str | None, count: int | None, show: bool, as_json: bool) -> 
                 _show_dream(one)
         return 0
     with dreaming_bar() as advance:
-        found = asyncio.run(run(brain, profile=profile, count=count, on_kept=advance))
+        found = asyncio.run(run(brain, profile=profile, count=count, cycle=run_id, on_kept=advance))
     show_result(found, as_json)
     return 1 if found["status"] == "error" else 0
 

@@ -61,6 +61,7 @@ async def optimize(
     profile: str | None = None,
     modules: list[str] | None = None,
     newest: int | None = None,
+    run_id: str | None = None,
     on_news: News = lambda news: None,
 ) -> dict[str, Any]:
     """Run the optimisation graph; a run of the profile that was killed is taken up where it was.
@@ -70,6 +71,7 @@ async def optimize(
         profile: whose decisions; None takes BRAIN_PROFILE.
         modules: which modules; None takes all.
         newest: how many decisions are considered, newest first.
+        run_id: of a new run; if that run has ended, its report is returned.
         on_news: told what happens, as the nodes tell it.
 
     Returns:
@@ -82,8 +84,11 @@ async def optimize(
     gym, name = gym_of(brain), brain.profile(profile).name
     asked: dict[str, Any] = {"profile": name, "modules": modules or [], **({"newest": newest} if newest else {})}
     with alone(brain.settings.optimized_modules_dir / name, "optimizing"):
+        known = gym.run(run_id) if run_id else None
+        if known and known.get("ended_at"):
+            return known
         unfinished = gym.unfinished_run(name)
-        run_id = unfinished or str(uuid4())
+        run_id = unfinished or run_id or str(uuid4())
         async with open_checkpointer(gym.path) as saver:
             graph = create_optimization_workflow(checkpointer=saver)
             config = RunnableConfig(configurable={"thread_id": run_id})

@@ -1,29 +1,22 @@
 """Observe recorded conversations: feed them to the shadow graph, turn by turn, as if they happened now."""
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
 
-from understudy.checkpoints.file import GymError
 from understudy.checkpoints.gym import Gym
-from understudy.checkpoints.saver import OneCheckpointGraph, open_checkpointer
+from understudy.checkpoints.saver import open_checkpointer
 from understudy.graph.shadow import create_shadow_workflow
-from understudy.intake import UnderstudyError, clean_text
-from understudy.lm.server import PROBE_SECONDS
-from understudy.nodes.brain import Brain, WithBrain
+from understudy.intake import clean_text
+from understudy.nodes.brain import Brain
+from understudy.observing import Observer, ReplayError, explained, gym_to_observe, run_turn
 from understudy.profile import Profile
 from understudy.recording import Lines, Recording
-
-
-class ReplayError(UnderstudyError):
-    """A replay cannot start."""
 
 
 @dataclass
@@ -75,20 +68,17 @@ async def replay(
         ProfileError: BRAIN_PROFILE names none that can be used.
         GymError: the gym cannot be written; what was written before is kept.
     """
-    settings, gym = brain.settings, brain.gym
-    if gym is None or not settings.brain_enabled:
-        name = "RL_GYM_ENABLED" if gym is None else "BRAIN_ENABLED"
-        raise ReplayError(f"{name}=false: nothing can be observed; set it to true")
-    brain.profile(None)
-    report = Report(Lines(paths, settings.brain_profile))
+    gym = gym_to_observe(brain)
+    report = Report(Lines(paths, brain.settings.brain_profile))
     started = time.perf_counter()
     gym.requeue_unsaved()
-    with _explained(gym):
+    with explained(gym):
         async with open_checkpointer(gym.path) as saver:
-            observer = _Observer(create_shadow_workflow(checkpointer=saver), brain, gym, report, on_wait)
-            await observer.observe_all(_recorded(gym, report), on_conversation)
+            graph = create_shadow_workflow(checkpointer=saver)
+            observer = Observer(graph, brain, gym, on_conversation, report.turn_ms.append, on_wait)
+            await observer.observe_all(_recorded(gym, report))
             if faults:
-                await observer.observe_all(_lacking(gym, report), on_conversation)
+                await observer.observe_all(_lacking(gym, report))
     report.seconds = time.perf_counter() - started
     return report
 
@@ -110,48 +100,6 @@ async def _lacking(gym: Gym, report: Report) -> AsyncIterator[tuple[str, int]]:
         yield conversation_id, turns
 
 
-@dataclass
-class _Observer:
-    """What reads the turns that wait in the log."""
-
-    graph: OneCheckpointGraph
-    brain: Brain
-    gym: Gym
-    report: Report
-    on_wait: Callable[[str], None]
-
-    async def observe_all(self, jobs: AsyncIterator[tuple[str, int]], on_conversation: Callable[[int], None]) -> None:
-        """Observe conversations side by side."""
-        places = asyncio.Semaphore(self.brain.parallel)
-
-        async def observe(conversation_id: str, turns: int) -> None:
-            try:
-                await self.observe(conversation_id)
-                on_conversation(turns)
-            finally:
-                places.release()
-
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                async for conversation_id, turns in jobs:
-                    await places.acquire()
-                    tasks.create_task(observe(conversation_id, turns))
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
-
-    async def observe(self, conversation_id: str) -> None:
-        """Run the waiting turns of a conversation one by one; a turn that the model server is down for waits here."""
-        for upto in await asyncio.to_thread(self.gym.turns_waiting, conversation_id):
-            while True:
-                started = time.perf_counter()
-                answer = await _run(self.graph, self.brain, conversation_id, upto=upto)
-                if answer["turn"] is None or answer["decision_id"] is not None:
-                    break
-                self.on_wait(next(fault["message"] for fault in answer["faults"] if fault.get("down")))
-                await asyncio.sleep(PROBE_SECONDS)
-            self.report.turn_ms.append((time.perf_counter() - started) * 1000)
-
-
 async def tell(brain: Brain, conversation_id: str, **news: Any) -> dict[str, Any]:
     """Give the graph an outcome or a label of a conversation that the gym knows, and return its answer.
 
@@ -168,13 +116,13 @@ async def teller(brain: Brain) -> AsyncIterator[Callable[..., Awaitable[dict[str
     """Open the gym once for many calls as those to `tell`."""
     if (gym := brain.gym) is None:
         raise ReplayError("RL_GYM_ENABLED=false: there is no gym; set it to true")
-    with _explained(gym):
+    with explained(gym):
         async with open_checkpointer(gym.path) as saver:
             graph = create_shadow_workflow(checkpointer=saver)
 
             async def say(conversation_id: str, **news: Any) -> dict[str, Any]:
                 known(brain, conversation_id)
-                return await _run(graph, brain, conversation_id, **news)
+                return await run_turn(graph, brain, conversation_id, **news)
 
             yield say
 
@@ -193,14 +141,6 @@ def known(brain: Brain, conversation_id: str) -> tuple[Gym, Profile]:
     return gym, brain.profile(profile)
 
 
-def thread_of(conversation_id: str) -> str:
-    """Return the LangGraph thread of a conversation: its id when that is a UUID, else uuid5 of it."""
-    try:
-        return str(UUID(conversation_id))
-    except ValueError:
-        return str(uuid5(NAMESPACE_URL, f"understudy:{conversation_id}"))
-
-
 def _log(gym: Gym, where: str, recording: Recording, report: Report) -> bool:
     """Write a recording to the log and say whether it is to be observed."""
     there = gym.first_payload(recording.conversation_id)
@@ -217,24 +157,3 @@ def _log(gym: Gym, where: str, recording: Recording, report: Report) -> bool:
     report.conversations.add(recording.conversation_id)
     report.turns += recording.turns
     return True
-
-
-@contextmanager
-def _explained(gym: Gym) -> Iterator[None]:
-    """Say of the saver's errors what the gym says of its own."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise GymError(
-            f"gym {gym.path}: {error}; what was written before is kept: see that there is room and that no other"
-            " program holds it, and run it again"
-        ) from error
-
-
-async def _run(graph: OneCheckpointGraph, brain: Brain, conversation_id: str, **input: Any) -> dict[str, Any]:
-    answer: dict[str, Any] = await graph.ainvoke(
-        {"conversation_id": conversation_id, **input},
-        {"configurable": {"thread_id": thread_of(conversation_id)}},
-        context=WithBrain(use_optimized=brain.settings.use_optimized_modules, brain=brain),
-    )
-    return answer

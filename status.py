@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from understudy.checkpoints.gym import Gym
+from understudy.graph.due import outlook
 from understudy.intake import UnderstudyError
 from understudy.lm.roles import model_names
 from understudy.nodes.brain import Brain
@@ -36,7 +37,7 @@ def status(brain: Brain) -> dict[str, Any]:
         "hours_to_drain": 0.0 if not counts["backlog"] else hours and round(hours, 3),
         "models": dict(model_names(brain.settings)),
         "engine": brain.settings.lm_provider,
-        "jobs": [],
+        "jobs": outlook(gym, brain.settings, profile.name),
         "gym": str(gym.path),
     }
 

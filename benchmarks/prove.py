@@ -1,6 +1,6 @@
 """Try what the understudy promises, at length: `make prove`; about an hour.
 
-python benchmarks/prove.py [../shared/data] [--only NAME ...] [--kills 20]
+python benchmarks/prove.py [../shared/data] [--only NAME ...] [--kills 20] [--minutes 10]
 
 The data folder holds star.jsonl, tau_airline.jsonl and tau_goals.jsonl; what is not there is left out with one line.
 """
@@ -27,7 +27,7 @@ from typing import Any
 from unittest.mock import patch
 
 from understudy import cli
-from understudy.benchmarks import prove_compare, prove_dream, prove_learn, prove_ollama
+from understudy.benchmarks import prove_compare, prove_dream, prove_learn, prove_ollama, prove_schedule
 from understudy.benchmarks.bad_input import cases
 from understudy.benchmarks.prove_ollama import Line
 from understudy.nodes.brain import Brain
@@ -295,6 +295,7 @@ TRIALS: dict[str, Callable[[Path, Path, argparse.Namespace], Iterator[Line]]] = 
     **prove_learn.TRIALS,
     **prove_compare.TRIALS,
     **prove_dream.TRIALS,
+    **prove_schedule.TRIALS,
 }
 NEED_STAR = (
     "kills",
@@ -335,6 +336,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", type=Path, default=DATA, help="the folder of real conversations")
     parser.add_argument("--only", nargs="+", choices=TRIALS, help="trials to run")
     parser.add_argument("--kills", type=int, default=20, help="how many replays are killed")
+    parser.add_argument("--minutes", type=float, default=10, help="how long the scheduler's trial goes on")
     options = parser.parse_args()
     lines = []
     for line in run(options.data.resolve(), options):

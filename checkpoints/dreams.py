@@ -85,13 +85,13 @@ class Dreams:
                 (*(report.get(name) for name in columns), json.dumps(report, ensure_ascii=False)),
             )
 
-    def cycle(self, profile: str) -> dict[str, Any] | None:
-        """Return the report of a profile's newest cycle that has ended."""
+    def report(self, profile: str, cycle: str | None = None) -> dict[str, Any] | None:
+        """Return the report of a cycle of a profile that has ended, of the newest for None."""
         row = self._file.row(
-            "SELECT report FROM dream_cycles WHERE profile = ? AND ended_at IS NOT NULL"
+            "SELECT report FROM dream_cycles WHERE profile = ? AND cycle = coalesce(?, cycle) AND ended_at IS NOT NULL"
             " ORDER BY started_at DESC LIMIT 1",
-            profile,
-        )
+            profile, cycle,
+        )  # fmt: skip
         return dict(json.loads(row["report"])) if row else None
 
     def cycles(self, profile: str) -> int:

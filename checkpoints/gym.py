@@ -1,6 +1,6 @@
 """The gym: the one SQLite file that remembers, and the SQL on events, decisions, evidence and runs.
 
-That on A/B tests is in trials.py.
+That on A/B tests is in trials.py, that on jobs in jobs.py.
 """
 
 import json
@@ -15,6 +15,7 @@ from sqlite_utils import Database
 
 from understudy.checkpoints.dreams import Dreams
 from understudy.checkpoints.file import GymFile, now
+from understudy.checkpoints.jobs import Jobs
 from understudy.checkpoints.trials import Trials
 from understudy.state import SOURCES, BrainDecision, Event, Line, Outcome
 
@@ -51,6 +52,11 @@ class Gym(GymFile):
     def dreams(self) -> Dreams:
         """The dreams."""
         return Dreams(self)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """What runs by itself."""
+        return Jobs(self)
 
     # The log
 

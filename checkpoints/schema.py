@@ -382,6 +382,53 @@ def m009_dreams(db: Database) -> None:
     )
 
 
+@migrations()
+def m010_jobs(db: Database) -> None:
+    """Make the tables of what runs by itself: who may start it, when it ran, and what it counts by."""
+    _run(
+        db,
+        """
+        CREATE TABLE lease (
+            name TEXT PRIMARY KEY,               -- scheduler, inbox: one process at a time may be either
+            owner TEXT NOT NULL,                 -- the process, by a name of its own (a UUID)
+            what TEXT NOT NULL,                  -- JSON, for people: pid, host, command
+            boot TEXT NOT NULL,                  -- the start of the machine that the seconds below count from
+            taken_at TEXT NOT NULL,              -- when the owner took it, UTC ISO 8601, for people
+            renewed REAL NOT NULL,               -- seconds on the clock that nobody sets (time.monotonic)
+            expires REAL NOT NULL                -- from then on anybody may take it
+        )
+        """,
+        """
+        CREATE TABLE jobs (
+            name TEXT NOT NULL,                  -- optimize, dream
+            profile TEXT NOT NULL,               -- whose conversations it works on
+            mark INTEGER NOT NULL,               -- decisions of the profile that have been counted for a run
+            run_id TEXT,                         -- the run that has begun and not ended; NULL between runs
+            started_at TEXT,                     -- when the newest run was first started, UTC ISO 8601
+            ended_at TEXT,                       -- when the newest one that ended was over
+            status TEXT,                         -- what became of that one: success, skipped, error
+            reason TEXT,                         -- why
+            hindrance TEXT,                      -- why it does not start or does not end now; NULL if nothing hinders
+            next_at TEXT,                        -- when a run that was put off is tried again, UTC ISO 8601
+            since_at TEXT NOT NULL,              -- when the interval to the next run began, UTC ISO 8601
+            since_boot TEXT NOT NULL,            -- the same on the clock that nobody sets: the start of the machine
+            since_monotonic REAL NOT NULL,       -- and the seconds since then (may be negative)
+            PRIMARY KEY (name, profile)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE decision_counts (           -- kept by the trigger below, so that counting costs nothing
+            profile TEXT PRIMARY KEY,
+            written INTEGER NOT NULL             -- decisions ever written; erasing one does not lower it
+        ) WITHOUT ROWID
+        """,
+        "INSERT INTO decision_counts SELECT profile, count(*) FROM brain_decisions GROUP BY profile",
+        "CREATE TRIGGER decisions_counted AFTER INSERT ON brain_decisions BEGIN"
+        " INSERT INTO decision_counts VALUES (NEW.profile, 1)"
+        " ON CONFLICT (profile) DO UPDATE SET written = written + 1; END",
+    )
+
+
 def _run(db: Database, *statements: str) -> None:
     for statement in statements:
         db.execute(statement)

@@ -53,7 +53,9 @@ def begin(state: OptimizationState, runtime: Runtime[Context]) -> Command[Any]:
         "started_at": now(),
         "results": skipped,
     }
-    builder.gym.save_run({**begun, "ended_at": None, "status": "running"})
+    with builder.gym.writing():
+        builder.gym.save_run({**begun, "ended_at": None, "status": "running"})
+        builder.gym.jobs.begun_by_hand(profile.name, run_id)
     jobs = [_job(brain, begun, name) for name in names if name not in skipped and name != LAST]
     return Command(update=begun, goto=[Send("compile", job) for job in jobs] or "conclude")
 

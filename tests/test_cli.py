@@ -21,7 +21,7 @@ from understudy.demo import BUNDLED
 
 COMMANDS = (
     "ab", "compare", "dataset", "demo", "doctor", "dream", "export", "label", "models", "optimize", "outcome", "replay",
-    "rollback", "status", "suggestions", "versions",
+    "rollback", "serve", "status", "suggestions", "versions",
 )  # fmt: skip
 BASELINE_SCORES = {"conflict": 0.566, "intent": 0.421, "quality": 0.776, "goals": 0.337, "response": 0.67}
 """What the hand-written instructions score on the bundled conversations: no improvement may come from a bad start."""

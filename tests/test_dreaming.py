@@ -23,6 +23,8 @@ def test_dream_dreams_and_shows(observed: None) -> None:
     keys = ("status", "dreams", "replayed", "invented")
     assert [found[key] for key in keys] == ["success", 5, 4, 1]
     assert isinstance(found["screened_out"], int) and found["seconds"] > 0
+    again = ok("dream", "--run-id", found["cycle"])
+    assert (again["cycle"], again["ended_at"]) == (found["cycle"], found["ended_at"]), "it is not dreamt twice"
     shown = ok("dream", "--show")
     assert shown["cycle"] == found["cycle"] and len(shown["newest"]) == 3
     status, out, err = run_cli("dream", "--show")

@@ -40,7 +40,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_TIMEOUT", "2")
     monkeypatch.setattr(server_file, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(server_file, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr("understudy.replay.PROBE_SECONDS", 0.2)
+    monkeypatch.setattr("understudy.observing.PROBE_SECONDS", 0.2)
 
 
 def readings(path: Path) -> list[Any]:

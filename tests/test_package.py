@@ -39,7 +39,7 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(wheel: Path) 
     assert not [name for name in names if re.search(r"understudy/(tests|benchmarks|\.venv|build)/", name)]
     modules = {str(path.relative_to(ROOT)) for path in ROOT.glob("*.py")} | {
         str(path.relative_to(ROOT))
-        for part in ("graph", "nodes", "lm", "checkpoints")
+        for part in ("graph", "nodes", "lm", "checkpoints", "server")
         for path in (ROOT / part).glob("*.py")
     }
     data = {
@@ -108,7 +108,7 @@ def test_the_modules_load_and_answer_in_plain_dspy() -> None:
 def test_the_files_agree_with_each_other() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = readme.split("## Files")[1]
-    for part in ("", "graph", "nodes", "lm", "checkpoints"):
+    for part in ("", "graph", "nodes", "lm", "checkpoints", "server"):
         for path in (ROOT / part).glob("*.py"):
             assert path.name == "__init__.py" or path.name in tree, f"{path.name} is not in the README's tree"
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
@@ -116,7 +116,8 @@ def test_the_files_agree_with_each_other() -> None:
     assert names == set(understudy.Settings.model_fields)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert json.loads((ROOT / "langgraph.json").read_text())["graphs"]["shadow"]
+    served = json.loads((ROOT / "langgraph.json").read_text())
+    assert served["graphs"]["shadow"] and served["http"]["app"] == "understudy.server.app:app"
 
 
 async def test_the_readme_s_code_runs() -> None:

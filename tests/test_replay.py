@@ -21,8 +21,9 @@ from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.nodes.brain import Brain
+from understudy.observing import ReplayError, thread_of
 from understudy.profile import ProfileError
-from understudy.replay import ReplayError, replay, tell, thread_of
+from understudy.replay import replay, tell
 from understudy.settings import Settings
 
 RIDE: dict[str, Any] = {

@@ -1,5 +1,6 @@
 """`langgraph dev`, over a socket: the door that Studio and remote callers use."""
 
+import asyncio
 import json
 import os
 import socket
@@ -15,6 +16,10 @@ from typing import Any
 
 import pytest
 
+from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.jobs import SCHEDULER
+
+app = pytest.importorskip("understudy.server.app")
 ROOT = Path(__file__).parents[2]
 
 
@@ -60,6 +65,57 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
         process.terminate()
         process.wait(20)
+    with sqlite3.connect(gym) as connection:
+        assert connection.execute("SELECT * FROM lease").fetchall() == [], "a server that ends gives its lease back"
+
+
+def test_the_server_runs_the_scheduler_once_and_ends_by_giving_its_lease_back(server: Server) -> None:
+    with sqlite3.connect(server.gym) as gym:
+        for _ in range(500):
+            if found := gym.execute("SELECT name, json_extract(what, '$.command') FROM lease").fetchall():
+                break
+            time.sleep(0.01)
+    assert found == [("scheduler", "langgraph dev")]
+
+
+async def test_a_server_that_reloads_takes_the_lease_again(home: Path) -> None:
+    gym = Gym(home / "brain_gym.db")
+    owners = []
+    for _ in range(2):
+        async with app.app.router.lifespan_context(app.app):
+            for _ in range(500):
+                if held := gym.jobs.holder(SCHEDULER):
+                    owners.append(held.owner)
+                    break
+                await asyncio.sleep(0.01)
+        assert gym.jobs.holder(SCHEDULER) is None
+    assert len(set(owners)) == 2
+    gym.close()
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"SCHEDULER_ENABLED": "false"}, "SCHEDULER_ENABLED=false: nothing is learnt or dreamt by itself"),
+        ({"RL_GYM_ENABLED": "false"}, "RL_GYM_ENABLED=false: nothing is learnt or dreamt by itself"),
+        ({"RL_GYM_DB_PATH": "."}, "nothing is learnt or dreamt by itself: gym .: "),
+        ({"LEASE_SECONDS": "soon"}, "nothing is learnt or dreamt by itself: LEASE_SECONDS='soon'"),
+    ],
+)
+async def test_a_server_without_a_scheduler_starts_and_says_why(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    environment: dict[str, str],
+    says: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    caplog.set_level("INFO", "understudy")
+    async with app.app.router.lifespan_context(app.app):
+        pass
+    (line,) = caplog.messages
+    assert line.startswith(says)
 
 
 def user(text: str) -> dict[str, str]:

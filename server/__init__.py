@@ -1,0 +1,1 @@
+"""What runs inside `langgraph dev`, beside the graphs."""
