@@ -98,7 +98,7 @@ def _plans(
     for name, turns in talks.items():
         if (intent := intent_of(turns)) in profile.intents:
             by_intent[str(intent)].append(name)
-    order = {intent: _drawn(brain, dice, names, talks) for intent, names in sorted(by_intent.items())}
+    order = {intent: drawn(brain, dice, names, talks) for intent, names in sorted(by_intent.items())}
     retold, invented = (SPARE * wanted[kind] for kind in ("replay", "invented"))
     for slot, (intent, name) in enumerate(_in_turns(dice, order, retold)):
         yield {"slot": slot, "kind": "replay", "parent": name, **_retold(dice, intent, talks[name])}
@@ -108,7 +108,7 @@ def _plans(
         yield {"slot": slot, "kind": "invented", "parent": None, **_invented(dice, profile, intent, model)}
 
 
-def _drawn(brain: Brain, dice: random.Random, names: Sequence[str], talks: Talks) -> list[str]:
+def drawn(brain: Brain, dice: random.Random, names: Sequence[str], talks: Talks) -> list[str]:
     """Return conversations in an order drawn by lot, where weight helps (Efraimidis and Spirakis 2006)."""
     disputed = brain.gym.trials.disputed(list(names)) if brain.gym else set[str]()
     keys = {name: dice.random() ** (1 / weight(talks[name], name in disputed)) for name in sorted(names)}

@@ -29,7 +29,7 @@ from understudy.nodes.customer_data import finds
 from understudy.nodes.job import builder_for
 from understudy.nodes.memory import _read
 from understudy.nodes.modules import MODULES
-from understudy.nodes.recall import intent_of, remembered, weight
+from understudy.nodes.recall import drawn, intent_of, remembered, weight
 from understudy.nodes.screen import Screen
 from understudy.nodes.store import exact
 from understudy.optimize import NoRun
@@ -104,8 +104,13 @@ def test_what_went_wrong_weighs_more(dreamt: Any) -> None:
         weights[n] for n, turns in talks.items() if turns[0].ending["workflow_outcome"] in ("failure", "abandoned")
     ]
     assert failed and min(failed) >= 4 and min(weights.values()) == 1
-    parents = [one["parents"][0] for one in brain.gym.dreams.newest("default", 100) if one["parents"]]
-    assert sum(weights[name] for name in parents) / len(parents) > sum(weights.values()) / len(weights)
+    names = sorted(talks)
+    first = Counter(drawn(brain, random.Random(seed), names, talks)[0] for seed in range(400))
+    heavy, light = (
+        sum(first[name] for name in names if weights[name] == w) / sum(weights[name] == w for name in names)
+        for w in (max(weights.values()), 1)
+    )
+    assert heavy > 2 * light
     assert weight(next(iter(talks.values())), disputed=True) > weight(next(iter(talks.values())), disputed=False)
 
 
