@@ -306,7 +306,7 @@ def test_demo_learns_tests_it_and_does_not_touch_ones_own_gym(replayed: Path, mo
 def test_versions_are_listed_shown_compared_and_rolled_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEPA_BREADTH", "1")
     monkeypatch.setenv("GEPA_DEPTH", "2")
-    ok("replay", str(BUNDLED))
+    ok("replay", str(BUNDLED), PERSONALIZE_ENABLED="false")
     examples = ok("dataset", "--module", "goals")
     assert examples["reason"] is None and examples["splits"]["train"]["examples"] > 20
     report = ok("optimize", "--module", "goals")

@@ -54,7 +54,7 @@ def observed(home: Path, talks: list[dict[str, Any]], **settings: Any) -> Brain:
     kept = KEPT / hashlib.sha256(json.dumps(talks).encode()).hexdigest()
     gym = Settings().rl_gym_db_path
     if not kept.is_file():
-        brain = Brain(Settings())
+        brain = Brain(Settings(personalize_enabled=False))
         asyncio.run(replay([write(home / "talks.jsonl", talks)], brain))
         assert brain.gym is not None
         brain.gym.close()
