@@ -207,3 +207,16 @@ def test_an_optimisation_can_be_started_and_says_what_became_of_it(server: Serve
     schema = server.call("/assistants/search", {"graph_id": "optimization"})[0]["assistant_id"]
     form = server.call(f"/assistants/{schema}/schemas")["input_schema"]["properties"]
     assert {"profile", "modules", "newest"} <= set(form) and form["modules"]["description"] == "Empty takes all."
+
+
+def test_a_dream_cycle_has_a_form_and_runs_from_studio(server: Server) -> None:
+    (assistant,) = server.call("/assistants/search", {"graph_id": "dream"})
+    schemas = server.call(f"/assistants/{assistant['assistant_id']}/schemas")
+    fields = schemas["input_schema"]["properties"]
+    assert {name: field["title"] for name, field in fields.items()} == {
+        "profile": "Profile",
+        "count": "Dreams",
+        "cycle": "Cycle",
+    }
+    answer = server.call(f"/threads/{server.thread()}/runs/wait", {"assistant_id": "dream", "input": {}})
+    assert answer["report"]["status"] == "skipped" and "are needed" in answer["report"]["reason"]
