@@ -13,10 +13,11 @@ from understudy.checkpoints.saver import open_checkpointer
 from understudy.graph.dream import create_dream_workflow
 from understudy.nodes.brain import Brain, WithBrain, own_brain
 from understudy.nodes.memory import forget_cycle
+from understudy.observing import explained
 from understudy.optimize import NoRun, alone, gym_of
 
-STEPS = 2000
-"""Steps of the graph at most: far more than three tries of the most dreams take."""
+STEPS = 20_000
+"""Steps of the graph at most: more than three tries of the most dreams take, eight at a time."""
 
 
 def run_dream_cycle() -> dict[str, Any]:
@@ -57,7 +58,7 @@ async def dream(
     """
     gym, name = gym_of(brain), brain.profile(profile).name
     started = time.perf_counter()
-    with alone(brain.settings.optimized_modules_dir / name, "dreaming"):
+    with alone(brain.settings.optimized_modules_dir / name, "dreaming"), explained(gym):
         if cycle and (known := gym.dreams.report(name, cycle)):
             return known
         cycle = gym.dreams.unfinished_cycle(name) or cycle or _next_cycle(gym, name)
@@ -76,6 +77,8 @@ async def dream(
             finally:
                 forget_cycle(cycle)
             report = dict((await graph.aget_state(config)).values["report"])
+            # The dreams are in their table: what they were made of, and what did not pass, is not to stay.
+            await saver.adelete_thread(cycle)
     return {**report, "seconds": round(time.perf_counter() - started, 3)}
 
 

@@ -121,7 +121,7 @@ def versions(module: str | None, profile: str | None, show: bool, version: str |
 
 @click.command()
 @PROFILE
-@click.option("--count", type=click.IntRange(1, 10_000), help="How many dreams are wanted; DREAM_COUNT when left out.")
+@click.option("--count", type=click.IntRange(1, 5000), help="How many dreams are wanted; DREAM_COUNT when left out.")
 @click.option("--show", is_flag=True, help="Show the last cycle again, and a few of the newest dreams.")
 @click.option("--run-id", hidden=True)
 @JSON
@@ -131,7 +131,7 @@ def dream(profile: str | None, count: int | None, show: bool, run_id: str | None
     Dreams are marked as such and serve for training only. They come from closed conversations of the training side;
     what resembles a real conversation, holds a customer's data, or does not show what it was to show is dropped and
     counted.
-    Ctrl-C or a crash loses nothing: the same command goes on where it stopped.
+    Ctrl-C or a crash costs a few dreams at most: the same command goes on where it stopped.
     """
     from understudy.dreaming import dream as run
     from understudy.dreaming import last_cycle

@@ -296,7 +296,7 @@ class DreamInput(TypedDict, total=False):
 
     profile: Annotated[str, Field(title="Profile", description="Empty takes BRAIN_PROFILE.", examples=["star"])]
     count: Annotated[
-        int, Field(title="Dreams", description="How many are wanted; empty takes DREAM_COUNT.", ge=1, le=10_000)
+        int, Field(title="Dreams", description="How many are wanted; empty takes DREAM_COUNT.", ge=1, le=5000)
     ]
     cycle: Annotated[str, Field(title="Cycle", description="Name of the cycle; empty gives it one.")]
 

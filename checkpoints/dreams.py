@@ -6,8 +6,8 @@ from typing import Any
 
 from understudy.checkpoints.file import GymFile, now
 
-KEPT = 5000
-"""Dreams of a profile that are kept; the oldest go."""
+MOST_DREAMS = 5000
+"""Dreams of a profile that are kept; the oldest go. A cycle makes no more either."""
 
 _COLUMNS = (
     "dream_id",
@@ -15,12 +15,16 @@ _COLUMNS = (
     "cycle",
     "kind",
     "parents",
+    "lenders",
     "intent",
     "conversation",
     "model",
     "prompt_hash",
     "sketch",
 )
+
+
+_JSON = ("parents", "lenders", "conversation")
 
 
 class Dreams:
@@ -30,12 +34,12 @@ class Dreams:
         self._file = file
 
     def keep(self, dreams: Sequence[Mapping[str, Any]]) -> None:
-        """Write dreams; a dream of the same id is replaced, and of each profile the oldest beyond KEPT go."""
+        """Write dreams; a dream of the same id is replaced, and of each profile the oldest beyond MOST_DREAMS go."""
         marks = ", ".join(f":{name}" for name in _COLUMNS)
         with self._file.writing():
             for dream in dreams:
                 values = {name: dream[name] for name in _COLUMNS}
-                values |= {name: json.dumps(dream[name], ensure_ascii=False) for name in ("parents", "conversation")}
+                values |= {name: json.dumps(dream[name], ensure_ascii=False) for name in _JSON}
                 self._file.connection.execute(
                     f"INSERT OR REPLACE INTO dreams ({', '.join(_COLUMNS)}, at) VALUES ({marks}, :at)",
                     {**values, "at": now()},
@@ -44,7 +48,7 @@ class Dreams:
                 self._file.connection.execute(
                     "DELETE FROM dreams WHERE profile = ?1 AND id <= (SELECT id FROM dreams WHERE profile = ?1"
                     " ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-                    (profile, KEPT),
+                    (profile, MOST_DREAMS),
                 )
 
     def newest(self, profile: str, limit: int, upto: int | None = None) -> list[dict[str, Any]]:
@@ -53,7 +57,7 @@ class Dreams:
             "SELECT * FROM dreams WHERE profile = ? AND id <= coalesce(?, id) ORDER BY id DESC LIMIT ?",
             profile, upto, limit,
         )  # fmt: skip
-        return [{**dict(row), **{name: json.loads(row[name]) for name in ("parents", "conversation")}} for row in rows]
+        return [{**dict(row), **{name: json.loads(row[name]) for name in _JSON}} for row in rows]
 
     def sketches(self, profile: str) -> list[bytes]:
         """Return the sketches of all dreams of a profile."""
@@ -68,10 +72,12 @@ class Dreams:
         return self._file.count("SELECT coalesce(max(id), 0) FROM dreams")
 
     def erase_of(self, conversation_id: str) -> int:
-        """Erase the dreams that a conversation is a parent of, and return how many."""
+        """Erase the dreams that a conversation is a parent of or has lent words to, and return how many."""
         with self._file.writing():
             return self._file.connection.execute(
-                "DELETE FROM dreams WHERE EXISTS (SELECT 1 FROM json_each(parents) WHERE value = ?)", (conversation_id,)
+                "DELETE FROM dreams WHERE EXISTS (SELECT 1 FROM json_each(parents) WHERE value = ?1)"
+                " OR EXISTS (SELECT 1 FROM json_each(lenders) WHERE value = ?1)",
+                (conversation_id,),
             ).rowcount
 
     # Cycles
@@ -81,15 +87,16 @@ class Dreams:
         columns = ("cycle", "profile", "started_at", "ended_at", "status")
         with self._file.writing():
             self._file.connection.execute(
-                f"INSERT OR REPLACE INTO dream_cycles ({', '.join(columns)}, report) VALUES (?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO dream_cycles ({', '.join(columns)}, report) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (cycle)"
+                " DO UPDATE SET ended_at = excluded.ended_at, status = excluded.status, report = excluded.report",
                 (*(report.get(name) for name in columns), json.dumps(report, ensure_ascii=False)),
             )
 
-    def report(self, profile: str, cycle: str | None = None) -> dict[str, Any] | None:
-        """Return the report of a cycle of a profile that has ended, of the newest for None."""
+    def report(self, profile: str | None = None, cycle: str | None = None) -> dict[str, Any] | None:
+        """Return the report of a cycle that has ended, by its name or the newest of a profile."""
         row = self._file.row(
-            "SELECT report FROM dream_cycles WHERE profile = ? AND cycle = coalesce(?, cycle) AND ended_at IS NOT NULL"
-            " ORDER BY started_at DESC LIMIT 1",
+            "SELECT report FROM dream_cycles WHERE profile = coalesce(?, profile) AND cycle = coalesce(?, cycle)"
+            " AND ended_at IS NOT NULL ORDER BY rowid DESC LIMIT 1",
             profile, cycle,
         )  # fmt: skip
         return dict(json.loads(row["report"])) if row else None
@@ -101,6 +108,6 @@ class Dreams:
     def unfinished_cycle(self, profile: str) -> str | None:
         """Return the newest cycle of a profile if it has not ended."""
         row = self._file.row(
-            "SELECT cycle, ended_at FROM dream_cycles WHERE profile = ? ORDER BY started_at DESC LIMIT 1", profile
+            "SELECT cycle, ended_at FROM dream_cycles WHERE profile = ? ORDER BY rowid DESC LIMIT 1", profile
         )
         return row["cycle"] if row and row["ended_at"] is None else None

@@ -358,7 +358,8 @@ def m009_dreams(db: Database) -> None:
             profile TEXT NOT NULL,
             cycle TEXT NOT NULL,                 -- LangGraph's thread has the same
             kind TEXT NOT NULL,                  -- replay (a real conversation retold) or invented
-            parents TEXT NOT NULL,               -- JSON: the real conversations it was made of
+            parents TEXT NOT NULL,               -- JSON: the real conversation it tells anew
+            lenders TEXT NOT NULL,               -- JSON: real conversations whose phrases or steps it was shown
             intent TEXT NOT NULL,                -- what the customer wants in it
             conversation TEXT NOT NULL,          -- JSON: the dream with its labels, as `understudy replay` reads one
             model TEXT NOT NULL,                 -- which dreamt it

@@ -42,7 +42,7 @@ def create_dream_workflow(*, checkpointer: BaseCheckpointSaver[Any] | None = Non
         checkpointer: where LangGraph's checkpoints go; without one a killed cycle begins again.
     """
     compiled = build().compile(checkpointer=checkpointer, name="dream")
-    compiled.config = {**(compiled.config or {}), "recursion_limit": 2000}
+    compiled.config = {**(compiled.config or {}), "recursion_limit": 20_000}
     return untraced(compiled)
 
 

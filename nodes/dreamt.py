@@ -1,5 +1,6 @@
 """Make training examples of dreams: the labels of a dream are what it was planned to show."""
 
+import hashlib
 import heapq
 import math
 from collections import Counter
@@ -23,7 +24,7 @@ SHARE = 0.5
 def dreamt_examples(
     gym: Gym, faculty: Faculty, profile: Profile, real: Sequence[dspy.Example], upto: int
 ) -> tuple[list[dspy.Example], list[str]]:
-    """Return examples of dreams for a module that is asked for a label of a turn, and the dreams' parents.
+    """Return examples of dreams for a module that is asked for a label of a turn, and all whose words may be in them.
 
     They go to the labels that have fewest examples, so that rare ones catch up. Each has `dream` beside what others
     have. A module whose main field no plan knows gets none.
@@ -32,8 +33,10 @@ def dreamt_examples(
     counts = Counter(str(example.get(field)) for example in real if example.get(field) is not None)
     waiting: dict[str, list[tuple[dspy.Example, list[str]]]] = {}
     for dream in gym.dreams.newest(profile.name, MOST_DREAMS, upto):
-        for example in _examples(faculty, dream["conversation"]):
-            waiting.setdefault(str(example[field]), []).append((example, dream["parents"]))
+        for example in _examples(faculty, dream["conversation"], profile):
+            waiting.setdefault(str(example[field]), []).append((example, [*dream["parents"], *dream["lenders"]]))
+    for some in waiting.values():
+        some.sort(key=lambda one: hashlib.sha256(f"{one[0].conversation_id} {one[0].turn}".encode()).digest())
     heap = [(counts[label], label) for label in waiting]
     heapq.heapify(heap)
     taken: list[dspy.Example] = []
@@ -48,7 +51,7 @@ def dreamt_examples(
     return taken, sorted(parents)
 
 
-def _examples(faculty: Faculty, conversation: dict[str, Any]) -> Iterator[dspy.Example]:
+def _examples(faculty: Faculty, conversation: dict[str, Any], profile: Profile) -> Iterator[dspy.Example]:
     history: list[Line] = []
     messages = conversation["messages"]
     for turn, (place, message) in enumerate((i, m) for i, m in enumerate(messages) if m["role"] == "customer"):
@@ -57,6 +60,8 @@ def _examples(faculty: Faculty, conversation: dict[str, Any]) -> Iterator[dspy.E
         after = messages[place + 1] if place + 1 < len(messages) else {}
         if after.get("action"):
             truth["next_step"] = after["action"]
+        # The profile may have lost a label since.
+        truth = {name: value for name, value in truth.items() if value in profile.labels.get(name, (value,))}
         if faculty.main_fields[0] not in truth:
             continue
         shown = {"history": history, "message": message["text"], "state": None, "readings": {}}

@@ -23,8 +23,11 @@ from understudy.state import Context, DreamState, Line
 TRIES = 3
 """How often a dream that does not pass the screen is dreamt anew."""
 
-BATCH = 50
-"""Dreams between two checkpoints."""
+BATCH, FEW_AT_ONCE = 50, 8
+"""Dreams between two checkpoints, of the embedded engine and of a model of a server: so many a kill can cost."""
+
+HOPELESS = 200
+"""Attempts of which none was of use, after which a cycle gives up."""
 
 FEW_PHRASES, MANY_PHRASES = 12, 60
 """Customers' messages of the same intent that a model of a server is shown, and the embedded engine."""
@@ -67,7 +70,7 @@ async def generate(state: DreamState, runtime: Runtime[Context]) -> Update:
         async with places:
             return {"slot": plan["slot"], **await _dreamt(brain, memory, plan, number)}
 
-    plans = waiting(state)[:BATCH]
+    plans = waiting(state)[: BATCH if brain.settings.lm_provider == "embedded" else FEW_AT_ONCE]
     made = list(await asyncio.gather(*map(one, plans)))
     tries = {str(plan["slot"]): (state.get("tries") or {}).get(str(plan["slot"]), 0) + 1 for plan in plans}
     return {"made": made, "tries": tries}
@@ -76,6 +79,8 @@ async def generate(state: DreamState, runtime: Runtime[Context]) -> Update:
 def waiting(state: DreamState) -> list[dict[str, Any]]:
     """Return the plans that are to be dreamt next: of each kind as many as are still wanted, none tried too often."""
     kept, tries = state.get("kept") or {}, state.get("tries") or {}
+    if not kept and sum(tries.values()) >= HOPELESS:
+        return []
     found = []
     for kind, wanted in state["wanted"].items():
         plans = [plan for plan in state["plans"] if plan["kind"] == kind]
@@ -99,8 +104,8 @@ def beats_of(memory: Memory, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     return beats
 
 
-def inputs(brain: Brain, memory: Memory, plan: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Return what the dreamer is shown; nothing of a single customer if one is to be invented."""
+def inputs(memory: Memory, plan: Mapping[str, Any], number: int, lent: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the dreamer is shown; `lent` are phrases of others, and whose they are."""
     beats, intent = beats_of(memory, plan), plan["intent"]
     actions = [beat["action"] for beat in beats if beat.get("action")]
     source: Sequence[Line] = memory.lines(plan["parent"])[: len(beats)] if plan["kind"] == "replay" else []
@@ -110,7 +115,7 @@ def inputs(brain: Brain, memory: Memory, plan: Mapping[str, Any], number: int) -
     return {
         "meanings": {intent: meaning, **{name: text for name, text in shown.items() if name in used}},
         "phrases": {
-            "customer": _phrases(brain, memory, plan, number),
+            "customer": list(lent),
             "agent": {action: memory.replies.get(action, [])[:FEW_REPLIES] for action in dict.fromkeys(actions)},
             "names": memory.names,
         },
@@ -127,22 +132,26 @@ def inputs(brain: Brain, memory: Memory, plan: Mapping[str, Any], number: int) -
     }
 
 
-def _phrases(brain: Brain, memory: Memory, plan: Mapping[str, Any], number: int) -> list[str]:
-    """Return messages of other customers with the same intent, the same ones for the same number."""
+def _phrases(brain: Brain, memory: Memory, plan: Mapping[str, Any], number: int) -> dict[str, str]:
+    """Return messages of other customers with the same intent and whose they are, the same for the same number."""
     most = MANY_PHRASES if brain.settings.lm_provider == "embedded" else FEW_PHRASES
     texts = {
-        line["text"]
+        line["text"]: name
         for name in memory.by_intent.get(plan["intent"], ())
         if name != plan["parent"]
         for line in memory.lines(name)
         if line["role"] == "customer" and len(line["text"]) > 20
     }
-    return sorted(texts, key=lambda text: hashlib.sha256(f"{number} {text}".encode()).digest())[:most]
+    drawn = sorted(texts, key=lambda text: hashlib.sha256(f"{number} {text}".encode()).digest())[:most]
+    return {text: texts[text] for text in drawn}
 
 
 async def _dreamt(brain: Brain, memory: Memory, plan: Mapping[str, Any], number: int) -> dict[str, Any]:
+    if not memory.can_tell(plan):
+        return {"fault": "what it was to tell is gone"}
     adapter, program = AnswerAdapter(), Predict(DreamConversation)
-    given = inputs(brain, memory, plan, number)
+    lent = await asyncio.to_thread(_phrases, brain, memory, plan, number)
+    given = inputs(memory, plan, number, lent)
     with dspy.context(
         lm=get_dreamer_lm(brain.settings),
         adapter=adapter,
@@ -157,7 +166,11 @@ async def _dreamt(brain: Brain, memory: Memory, plan: Mapping[str, Any], number:
             if error.down:
                 raise
             return {"fault": type(error).__name__}
-    return {"texts": list(answer.messages), "beats": given["plan"]["beats"]}
+    return {
+        "texts": list(answer.messages),
+        "beats": given["plan"]["beats"],
+        "lenders": sorted({*lent.values(), *([plan["model"]] if plan.get("model") else [])}),
+    }
 
 
 def dreamer_of(brain: Brain) -> tuple[str, str]:

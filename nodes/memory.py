@@ -19,8 +19,8 @@ from understudy.nodes.turns import Turn
 from understudy.profile import Profile
 from understudy.state import Event, Line
 
-MOST_MESSAGES = 200
-"""Messages of one conversation that are looked at."""
+MOST_MESSAGES = 1000
+"""Messages of one conversation that are looked at, the newest ones."""
 
 FIRST_NAMES = (
     "Alva Bruno Chiara Dario Edda Fabio Greta Hanno Ilse Jonas Kira Lasse Maren Nils Oona Pelle Quirin Runa Sanna Tilo"
@@ -40,7 +40,15 @@ class Memory:
 
     def lines(self, name: str) -> list[Line]:
         """Return a conversation's messages with addresses and numbers replaced by tags."""
-        return [_line(event) for event in self.said.get(name, ())]
+        return self._lines.get(name, [])
+
+    @cached_property
+    def _lines(self) -> dict[str, list[Line]]:
+        return {name: [_line(event) for event in events] for name, events in self.said.items()}
+
+    def can_tell(self, plan: Mapping[str, Any]) -> bool:
+        """Say whether what was planned is still there: it may have been erased, or renamed, since a cycle began."""
+        return plan["intent"] in self.profile.intents and (plan["parent"] is None or plan["parent"] in self.said)
 
     @cached_property
     def by_intent(self) -> dict[str, list[str]]:
@@ -106,7 +114,7 @@ def _read(brain: Brain, profile: str) -> Memory:
         raise UnderstudyError("RL_GYM_ENABLED=false: there is nothing to dream of; set it to true")
     _, talks = remembered(brain, profile)
     said = {name: brain.gym.messages(name, 1 << 62, MOST_MESSAGES) for name in talks}
-    customers = [event.payload["customer"] for some in said.values() for event in some if event.payload.get("customer")]
+    customers = [known for name in talks if (known := brain.gym.customer(name, 1 << 62))]
     return Memory(brain.profile(profile), talks, said, customers)
 
 

@@ -13,9 +13,11 @@ from typing import Any
 from uuid import uuid4
 
 from langgraph.runtime import Runtime
-from langgraph.types import Command
+from langgraph.types import Command, Overwrite
 
+from understudy.checkpoints.dreams import MOST_DREAMS
 from understudy.checkpoints.file import now
+from understudy.intake import InputError
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.job import builder_for
 from understudy.nodes.turns import Turn
@@ -43,20 +45,28 @@ def recall(state: DreamState, runtime: Runtime[Context]) -> Command[Any]:
     """Plan the dreams of this cycle; go on to `store` when there is too little to dream of.
 
     Raises:
+        InputError: no such number of dreams can be wanted.
         ProfileError: there is no such profile.
     """
     brain = brain_of(runtime.context)
     profile = brain.profile(state.get("profile") or None)
-    cycle, count = state.get("cycle") or str(uuid4()), state.get("count") or brain.settings.dream_count
+    count = state.get("count") or min(brain.settings.dream_count, MOST_DREAMS)
+    if not isinstance(count, int) or not 0 < count <= MOST_DREAMS:
+        raise InputError(f"count: must be a whole number from 1 to {MOST_DREAMS:,}; got {str(count)[:40]!r}")
+    cycle = state.get("cycle")
+    if not cycle or (brain.gym and brain.gym.dreams.report(cycle=cycle)):
+        cycle = str(uuid4())  # the thread has been used before
     begun: dict[str, Any] = {"cycle": cycle, "profile": profile.name, "count": count, "started_at": now()}
+    begun |= {"kept": Overwrite({}), "tries": Overwrite({}), "dropped": Overwrite({}), "made": [], "plans": []}
     closed, talks = remembered(brain, profile.name)
-    reason = _why_not(brain, closed, talks)
+    reason = _why_not(brain, profile, closed, talks)
     if reason is None:
         invented = round(count * brain.settings.dream_hallucination_ratio)
         begun["wanted"] = {"replay": count - invented, "invented": invented}
         begun["plans"] = list(_plans(brain, profile, cycle, begun["wanted"], talks))
     if brain.gym is not None:
-        brain.gym.dreams.save_cycle({**begun, "plans": None, "ended_at": None, "status": "running"})
+        told = {key: begun[key] for key in ("cycle", "profile", "count", "started_at")}
+        brain.gym.dreams.save_cycle({**told, "ended_at": None, "status": "running"})
     return Command(update={**begun, "reason": reason}, goto="store" if reason else "generate")
 
 
@@ -72,14 +82,17 @@ def remembered(brain: Brain, profile: str) -> tuple[int, dict[str, list[Turn]]]:
     return len(closed), {name: sorted(turns, key=lambda turn: turn.decision.turn) for name, turns in talks.items()}
 
 
-def _why_not(brain: Brain, closed: int, talks: Talks) -> str | None:
+def _why_not(brain: Brain, profile: Profile, closed: int, talks: Talks) -> str | None:
     least = brain.settings.dream_min_conversations
     if not brain.settings.dream_enabled:
         return "DREAM_ENABLED=false"
     if closed < least:
         return f"{closed} closed conversations; {least} are needed (DREAM_MIN_CONVERSATIONS)"
-    if not any(intent_of(turns) for turns in talks.values()):
-        return "no conversation of the train side has evidence of an intent; label some: understudy label --help"
+    if not any(intent_of(turns) in profile.intents for turns in talks.values()):
+        return (
+            "no conversation of the train side has evidence of an intent of the profile; label some:"
+            " understudy label --help"
+        )
     return None
 
 
@@ -104,8 +117,9 @@ def _plans(
         yield {"slot": slot, "kind": "replay", "parent": name, **_retold(dice, intent, talks[name])}
     intents = [intent for intent, _ in _in_turns(dice, {intent: [""] for intent in order}, invented)]
     for slot, intent in enumerate(intents, retold):
-        model = dice.choice([talks[name] for name in by_intent[intent]])
-        yield {"slot": slot, "kind": "invented", "parent": None, **_invented(dice, profile, intent, model)}
+        model = dice.choice(by_intent[intent])
+        plan = _invented(dice, profile, intent, talks[model])
+        yield {"slot": slot, "kind": "invented", "parent": None, "model": model, **plan}
 
 
 def drawn(brain: Brain, dice: random.Random, names: Sequence[str], talks: Talks) -> list[str]:

@@ -110,6 +110,7 @@ async def screen(state: DreamState, runtime: Runtime[Context]) -> Update:
     memory = await memory_of(brain, cycle, state["profile"])
     plans = {plan["slot"]: plan for plan in state["plans"]}
     gate = Screen(memory, brain.gym, await asyncio.to_thread(_known, brain.gym, state))
+    lenders = {one["slot"]: one.get("lenders", []) for one in state["made"]}
     made = [(plans[one["slot"]], _dream(cycle, memory, plans[one["slot"]], one)) for one in state["made"]]
     reasons = await asyncio.to_thread(
         lambda: [dream if isinstance(dream, str) else gate.reason(dream) for _, dream in made]
@@ -127,7 +128,7 @@ async def screen(state: DreamState, runtime: Runtime[Context]) -> Update:
         if reason := reason or gate.repeated(dream["messages"]):
             dropped[reason] += 1
         else:
-            kept[str(plan["slot"])] = _row(dream, plan, cycle, model, gate.passed(dream))
+            kept[str(plan["slot"])] = _row(dream, plan, cycle, model, lenders[plan["slot"]], gate.passed(dream))
     return {"kept": kept, "dropped": dict(dropped), "made": []}
 
 
@@ -136,7 +137,12 @@ def _reasons(gate: Screen, dreams: Sequence[Any]) -> list[str | None]:
 
 
 def _row(
-    dream: Mapping[str, Any], plan: Mapping[str, Any], cycle: str, model: tuple[str, str], sketched: bytes
+    dream: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    cycle: str,
+    model: tuple[str, str],
+    lenders: Sequence[str],
+    sketched: bytes,
 ) -> dict[str, Any]:
     return {
         "dream_id": dream["conversation_id"],
@@ -144,6 +150,7 @@ def _row(
         "cycle": cycle,
         "kind": plan["kind"],
         "parents": [plan["parent"]] if plan["parent"] else [],
+        "lenders": list(lenders),
         "intent": plan["intent"],
         "conversation": dream,
         "model": model[0],

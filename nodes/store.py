@@ -1,8 +1,10 @@
 """Keep the dreams of a cycle, with the planned share of invented ones to the last dream, and report."""
 
+import hashlib
 from typing import Any
 
 from langgraph.runtime import Runtime
+from langgraph.types import Overwrite
 
 from understudy.checkpoints.file import now
 from understudy.nodes.brain import brain_of
@@ -16,9 +18,12 @@ def store(state: DreamState, runtime: Runtime[Context]) -> Update:
     brain = brain_of(runtime.context)
     kept = [state["kept"][slot] for slot in sorted(state.get("kept") or {}, key=int)]
     by_kind = {kind: [dream for dream in kept if dream["kind"] == kind] for kind in ("replay", "invented")}
-    ratio = brain.settings.dream_hallucination_ratio
+    wanted = state.get("wanted") or {}
+    ratio = wanted.get("invented", 0) / max(1, sum(wanted.values()))
     replayed, invented = exact(len(by_kind["replay"]), len(by_kind["invented"]), ratio)
     taken = [*by_kind["replay"][:replayed], *by_kind["invented"][:invented]]
+    # Mixed: whoever takes the newest gets both kinds.
+    taken.sort(key=lambda dream: hashlib.sha256(dream["dream_id"].encode()).digest())
     dropped = dict(state.get("dropped") or {})
     report: dict[str, Any] = {
         "cycle": state["cycle"],
@@ -40,7 +45,7 @@ def store(state: DreamState, runtime: Runtime[Context]) -> Update:
         brain.gym.dreams.save_cycle(report)
     forget_cycle(state["cycle"])
     # The dreams are in their table now: a checkpoint need not hold them, nor what they were made of.
-    return {"report": report, "plans": [], "made": []}
+    return {"report": report, "plans": [], "made": [], "kept": Overwrite({}), "tries": Overwrite({})}
 
 
 def exact(replayed: int, invented: int, ratio: float) -> tuple[int, int]:

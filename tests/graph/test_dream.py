@@ -21,6 +21,7 @@ from understudy.benchmarks.prove_dream import damages
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.dreaming import dream, last_cycle
 from understudy.graph.dream import build, create_dream_workflow
+from understudy.intake import InputError
 from understudy.lm.dreamer import EmbeddedDreamer
 from understudy.lm.errors import ServerDown
 from understudy.nodes import generate, judge
@@ -162,9 +163,42 @@ def test_dreams_of_an_erased_conversation_are_erased(dreamt: Any) -> None:
     dreams = brain.gym.dreams.newest("default", 100)
     parent = next(one["parents"][0] for one in dreams if one["parents"])
     count = sum(parent in one["parents"] for one in dreams)
-    assert brain.gym.dreams.erase_of(parent) == count
-    assert not any(parent in one["parents"] for one in brain.gym.dreams.newest("default", 100))
-    brain.gym.dreams.keep([one for one in dreams if parent in one["parents"]])
+    lent = sum(parent in one["lenders"] and parent not in one["parents"] for one in dreams)
+    assert count and lent and brain.gym.dreams.erase_of(parent) == count + lent
+    left = brain.gym.dreams.newest("default", 100)
+    assert not any(parent in [*one["parents"], *one["lenders"]] for one in left)
+    brain.gym.dreams.keep(dreams)
+
+
+def test_nothing_of_a_cycle_stays_in_checkpoints(dreamt: Any) -> None:
+    """What did not pass may hold a customer's words, and the dreams are in their table."""
+    brain, report = dreamt
+    assert brain.gym.count("SELECT count(*) FROM checkpoints WHERE thread_id = ?", report["cycle"]) == 0
+    assert brain.gym.count("SELECT count(*) FROM writes WHERE thread_id = ?", report["cycle"]) == 0
+    assert brain.gym.count("SELECT count(*) FROM checkpoints") > 0
+
+
+def test_both_kinds_are_learnt_from(dreamt: Any) -> None:
+    brain, _ = dreamt
+    kinds = {one["dream_id"]: one["kind"] for one in brain.gym.dreams.newest("default", 100)}
+    dataset = builder_for(brain, None).build(MODULES["intent"])
+    counts = Counter(kinds[example.conversation_id] for example in dataset.train if example.get("dream"))
+    assert counts["replay"] and counts["invented"]
+
+
+def test_a_customers_object_is_known_however_long_the_conversation(home: Path) -> None:
+    brain = Brain(Settings(personalize_enabled=False))
+    messages = [{"role": ("customer", "agent")[i % 2], "text": f"message number {i}"} for i in range(210)]
+    messages[0]["labels"] = {"intent": "booking"}
+    talks = [
+        {"conversation_id": f"c{i}", "customer": {"name": "Zorblatt Quimby"}, "messages": messages} for i in range(4)
+    ]
+    Path("long.jsonl").write_text("".join(json.dumps(talk) + "\n" for talk in talks), encoding="utf-8")
+    asyncio.run(replay([Path("long.jsonl")], brain))
+    memory = _read(brain, "default")
+    if memory.talks:
+        assert [find.kind for find in finds("Send it to Zorblatt please", memory.corpus)]
+        assert memory.said[next(iter(memory.talks))][0].text == "message number 0"
 
 
 def test_the_last_cycle_is_shown_again(dreamt: Any, home: Path) -> None:
@@ -218,6 +252,7 @@ def test_without_an_intent_known_there_is_nothing_to_dream_of(home: Path) -> Non
     brain.gym.connection.execute("DELETE FROM evidence WHERE field = 'intent'")
     report = asyncio.run(dream(brain))
     assert report["status"] == "skipped" and "label some: understudy label --help" in report["reason"]
+    assert "of the profile" in report["reason"]
 
 
 def test_a_failed_generation_is_a_fault_and_no_dream(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,6 +333,43 @@ def test_a_killed_cycle_goes_on(home: Path) -> None:
     assert cycle is not None and brain.gym.dreams.count() == 0
     report = asyncio.run(dream(brain))
     assert (report["cycle"], report["status"]) == (cycle, "success") and report["dreams"] > 0
+
+
+def test_what_is_gone_since_a_cycle_began_is_left_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brain = observed(90)
+    complete, calls = EmbeddedDreamer.complete, []
+
+    def down(self: EmbeddedDreamer, request: Any) -> Any:
+        calls.append(request)
+        if len(calls) > 60:
+            raise ServerDown("calls are held back")
+        return complete(self, request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddedDreamer, "complete", down)
+        with pytest.raises(ServerDown):
+            asyncio.run(dream(brain, count=60))
+    gone = sorted(remembered(brain, "default")[1])[::3]
+    marks = ", ".join("?" * len(gone))
+    brain.gym.connection.execute(f"DELETE FROM brain_decisions WHERE conversation_id IN ({marks})", gone)
+    report = asyncio.run(dream(brain))
+    assert report["status"] == "success" and report["reasons"]["fault: what it was to tell is gone"] > 0
+
+
+def test_a_thread_that_was_used_before_begins_a_new_cycle(home: Path) -> None:
+    brain = observed(60)
+
+    async def run(**given: Any) -> Any:
+        async with open_checkpointer() as saver:
+            graph = create_dream_workflow(checkpointer=saver)
+            config: Any = {"configurable": {"thread_id": "t1"}}
+            return (await graph.ainvoke(given, config, context=WithBrain(brain=brain)))["report"]
+
+    first, second = (asyncio.run(run(count=count)) for count in (5, 10))
+    assert first["cycle"] != second["cycle"] and (first["dreams"], second["dreams"]) == (5, 10)
+    for count in (-5, 5001, "many"):
+        with pytest.raises(InputError, match="count: must be a whole number from 1 to 5,000"):
+            asyncio.run(run(count=count))
 
 
 # Doors
