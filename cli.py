@@ -424,7 +424,7 @@ def _show_demo(found: dict[str, Any]) -> None:
     if found["plot"]:
         console.print(found["plot"], markup=False)
     for name, one in found["ab"].items():
-        console.print("\n" + "\n".join([f"{name}, {one['test']}:", *in_words(one)]), markup=False)
+        console.print("\n" + "\n".join([f"{name}:", *in_words(one)]), markup=False)
     gym = Path(seen["gym"])
     console.print(
         "\nThe embedded engine answered. It needs nothing and is no substitute for a real model.\n"

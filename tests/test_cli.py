@@ -288,6 +288,7 @@ def test_demo_tells_the_story_in_a_gym_of_its_own(home: Path, monkeypatch: pytes
 def test_demo_learns_tests_it_and_does_not_touch_ones_own_gym(replayed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEPA_BREADTH", "1")
     monkeypatch.setenv("GEPA_DEPTH", "2")
+    monkeypatch.setenv("PERSONALIZE_ENABLED", "false")
     before = Path("brain_gym.db").read_bytes()
     found = ok("demo", "--folder", "shown")
     assert Path("brain_gym.db").read_bytes() == before and not Path("optimized_modules").exists()
