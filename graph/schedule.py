@@ -37,6 +37,9 @@ WATCH_SECONDS = 0.2
 MOST_SECONDS_PUT_OFF = 3600.0
 """A run that does not come to an end is tried again after one look, two, four, and so on up to this."""
 
+MOST_RUNS = 8
+"""A process is ended after so many times GEPA_MAX_MINUTES: each module may take that long once, and there are five."""
+
 JUMP_SECONDS = 1.0
 """From which on a change of the wall clock is no slow correction."""
 
@@ -161,8 +164,9 @@ class Scheduler:
                 return
             child = Child([part.replace(RUN_ID, run_id) for part in self._commands[job.name]], output)
         self._say(f"{job.name} of profile {job.profile}: {'goes on' if job.run_id else 'begins'}, process {child.pid}")
+        latest = time.monotonic() + MOST_RUNS * 60 * self._settings.gepa_max_minutes
         while not child.ended(WATCH_SECONDS):
-            if self._stopping.is_set() or not self.lease.held:
+            if self._stopping.is_set() or not self.lease.held or time.monotonic() > latest:
                 child.stop()
         status, said = child.last_words()
         for line in said:

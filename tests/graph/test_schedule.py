@@ -153,6 +153,17 @@ def test_a_child_that_is_killed_goes_on_and_is_no_other_run(gym: Gym) -> None:
     assert (job.mark, job.status, job.hindrance, job.next_at) == (100, "success", None, None)
 
 
+def test_a_child_that_hangs_is_ended_and_tried_again(gym: Gym) -> None:
+    one = scheduler(gym, gepa_max_minutes=0.0005)
+    decide(gym, 100)
+    Path("wait").touch()
+    look(one)
+    Path("wait").unlink()
+    assert gym.jobs.seen(OPTIMIZE, "default").hindrance == "killed by signal 15"
+    until(lambda: look(one) or runs("end"))
+    assert len(set(runs())) == 1
+
+
 OWNER = f"""
 import sys, time
 from pathlib import Path
