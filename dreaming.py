@@ -4,15 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 from langchain_core.runnables import RunnableConfig
 
-from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.graph.dream import create_dream_workflow
 from understudy.nodes.brain import Brain, WithBrain, own_brain
 from understudy.nodes.memory import forget_cycle
+from understudy.nodes.recall import next_cycle
 from understudy.observing import explained
 from understudy.optimize import NoRun, alone, gym_of
 
@@ -61,7 +60,7 @@ async def dream(
     with alone(brain.settings.optimized_modules_dir / name, "dreaming"), explained(gym):
         if cycle and (known := gym.dreams.report(name, cycle)):
             return known
-        cycle = gym.dreams.unfinished_cycle(name) or cycle or _next_cycle(gym, name)
+        cycle = gym.dreams.unfinished_cycle(name) or cycle or next_cycle(gym, name)
         async with open_checkpointer(gym.path) as saver:
             graph = create_dream_workflow(checkpointer=saver)
             config = RunnableConfig(configurable={"thread_id": cycle}, recursion_limit=STEPS)
@@ -80,11 +79,6 @@ async def dream(
             # The dreams are in their table: what they were made of, and what did not pass, is not to stay.
             await saver.adelete_thread(cycle)
     return {**report, "seconds": round(time.perf_counter() - started, 3)}
-
-
-def _next_cycle(gym: Gym, profile: str) -> str:
-    """Return the name of the next cycle, which decides what is drawn by lot: the same gym dreams the same."""
-    return str(uuid5(NAMESPACE_URL, f"understudy:dream:{profile}:{gym.dreams.cycles(profile)}"))
 
 
 def last_cycle(

@@ -54,7 +54,7 @@ def gym_of(brain: Brain) -> Gym:
         UnderstudyError: it is switched off.
     """
     if brain.gym is None:
-        raise UnderstudyError("RL_GYM_ENABLED=false: there is no gym to keep A/B tests in; set it to true")
+        raise UnderstudyError("RL_GYM_ENABLED=false: there is no gym; set it to true")
     return brain.gym
 
 

@@ -10,14 +10,16 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from uuid import uuid4
+from uuid import NAMESPACE_URL, uuid5
 
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Overwrite
 
 from understudy.checkpoints.dreams import MOST_DREAMS
 from understudy.checkpoints.file import now
+from understudy.checkpoints.gym import Gym
 from understudy.intake import InputError
+from understudy.nodes.ab_life import gym_of
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.job import builder_for
 from understudy.nodes.turns import Turn
@@ -55,7 +57,7 @@ def recall(state: DreamState, runtime: Runtime[Context]) -> Command[Any]:
         raise InputError(f"count: must be a whole number from 1 to {MOST_DREAMS:,}; got {str(count)[:40]!r}")
     cycle = state.get("cycle")
     if not cycle or (brain.gym and brain.gym.dreams.report(cycle=cycle)):
-        cycle = str(uuid4())  # the thread has been used before
+        cycle = next_cycle(gym_of(brain), profile.name)  # the thread has been used before
     begun: dict[str, Any] = {"cycle": cycle, "profile": profile.name, "count": count, "started_at": now()}
     begun |= {"kept": Overwrite({}), "tries": Overwrite({}), "dropped": Overwrite({}), "made": [], "plans": []}
     closed, talks = remembered(brain, profile.name)
@@ -68,6 +70,11 @@ def recall(state: DreamState, runtime: Runtime[Context]) -> Command[Any]:
         told = {key: begun[key] for key in ("cycle", "profile", "count", "started_at")}
         brain.gym.dreams.save_cycle({**told, "ended_at": None, "status": "running"})
     return Command(update={**begun, "reason": reason}, goto="store" if reason else "generate")
+
+
+def next_cycle(gym: Gym, profile: str) -> str:
+    """Return the name of the next cycle, which decides what is drawn by lot: the same gym dreams the same."""
+    return str(uuid5(NAMESPACE_URL, f"understudy:dream:{profile}:{gym.dreams.cycles(profile)}"))
 
 
 def remembered(brain: Brain, profile: str) -> tuple[int, dict[str, list[Turn]]]:
