@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from understudy.lm.register import Register
 from understudy.lm.tastes import CASUAL, FORMAL, Tastes
 
-LABELS = (
+Modification = Literal[
     "formality_up",
     "formality_down",
     "emoji_added",
@@ -29,7 +29,10 @@ LABELS = (
     "vocabulary_richer",
     "enthusiasm",
     "name_used",
-)
+]
+"""What may be changed in a reply."""
+
+LABELS: tuple[str, ...] = get_args(Modification)
 SHORT_MESSAGES = 6.5
 LONG_MESSAGES = 18.0
 USES_EMOJI = 0.2

@@ -117,7 +117,7 @@ async def _try_all(
 
 async def _try(brain: Brain, faculty: Faculty, program: Any, example: dspy.Example) -> Tried:
     adapter, started = AnswerAdapter(), time.perf_counter()
-    with seen_by_nobody(brain, adapter):
+    with seen_by_nobody(brain.student, adapter):
         try:
             answer = await program.acall(**example.inputs())
         except ModelError as error:

@@ -104,10 +104,10 @@ def with_labels(signature: type[dspy.Signature], labels: Mapping[str, str], *fie
 
 
 @contextmanager
-def seen_by_nobody(brain: Brain, adapter: AnswerAdapter) -> Iterator[None]:
-    """Let programs speak to the student; no history, trace or callback of the host's DSPy sees it."""
+def seen_by_nobody(lm: dspy.LM, adapter: AnswerAdapter) -> Iterator[None]:
+    """Let programs speak to a model; no history, trace or callback of the host's DSPy sees it."""
     with dspy.context(
-        lm=brain.student,
+        lm=lm,
         adapter=adapter,
         disable_history=True,
         trace=None,
@@ -134,7 +134,7 @@ class Said:
 async def ask(brain: Brain, program: Any, inputs: Mapping[str, Any]) -> Said | None:
     """Let a program answer; whatever it raises is a fault, but None when it is the model server that failed."""
     adapter, started = AnswerAdapter(), time.perf_counter()
-    with seen_by_nobody(brain, adapter):
+    with seen_by_nobody(brain.student, adapter):
         # Collected as a value: a program may raise anything, and the other one still has to answer.
         told: Any = (await asyncio.gather(_call(program, inputs), return_exceptions=True))[0]
     if isinstance(told, ModelError) and not isinstance(told, OWN_FAULTS):
@@ -177,7 +177,7 @@ async def read(faculty: Faculty, state: ShadowState, runtime: Runtime[Context]) 
     version = state["versions"][faculty.name]
     program = brain.program(faculty, state["profile"], version)
     adapter, started = AnswerAdapter(), time.perf_counter()
-    with seen_by_nobody(brain, adapter):
+    with seen_by_nobody(brain.student, adapter):
         answer = await program.acall(**faculty.inputs(state))
     reading = Reading(
         fields=answer.toDict(),

@@ -15,7 +15,7 @@ from understudy.lm.prompt import form
 from understudy.lm.repair import fields_of
 from understudy.lm.roles import get_dreamer_lm, model_names
 from understudy.nodes.brain import Brain, brain_of
-from understudy.nodes.faculty import Update
+from understudy.nodes.faculty import Update, seen_by_nobody
 from understudy.nodes.memory import Memory, memory_of
 from understudy.nodes.recall import MOST_BEATS, number_of
 from understudy.state import Context, DreamState, Line
@@ -133,8 +133,15 @@ def inputs(memory: Memory, plan: Mapping[str, Any], number: int, lent: Mapping[s
 
 
 def _phrases(brain: Brain, memory: Memory, plan: Mapping[str, Any], number: int) -> dict[str, str]:
-    """Return messages of other customers with the same intent and whose they are, the same for the same number."""
-    most = MANY_PHRASES if brain.settings.lm_provider == "embedded" else FEW_PHRASES
+    """Return messages of other customers with the same intent and whose they are, the same for the same number.
+
+    A model of a server is shown none when it is to invent a customer, of whom nothing may be a real one's; the embedded
+    engine takes from them only what several customers say.
+    """
+    is_embedded = brain.settings.lm_provider == "embedded"
+    if plan["kind"] == "invented" and not is_embedded:
+        return {}
+    most = MANY_PHRASES if is_embedded else FEW_PHRASES
     texts = {
         line["text"]: name
         for name in memory.by_intent.get(plan["intent"], ())
@@ -149,17 +156,10 @@ def _phrases(brain: Brain, memory: Memory, plan: Mapping[str, Any], number: int)
 async def _dreamt(brain: Brain, memory: Memory, plan: Mapping[str, Any], number: int) -> dict[str, Any]:
     if not memory.can_tell(plan):
         return {"fault": "what it was to tell is gone"}
-    adapter, program = AnswerAdapter(), Predict(DreamConversation)
+    program = Predict(DreamConversation)
     lent = await asyncio.to_thread(_phrases, brain, memory, plan, number)
     given = inputs(memory, plan, number, lent)
-    with dspy.context(
-        lm=get_dreamer_lm(brain.settings),
-        adapter=adapter,
-        disable_history=True,
-        trace=None,
-        callbacks=[],
-        warn_on_type_mismatch=False,
-    ):
+    with seen_by_nobody(get_dreamer_lm(brain.settings), AnswerAdapter()):
         try:
             answer = await program.acall(**given)
         except ModelError as error:

@@ -139,7 +139,7 @@ async def _read_all(brain: Brain, job: Job, examples: Sequence[dspy.Example]) ->
 
 async def _read(brain: Brain, faculty: Faculty, program: Any, turn: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return a reading as the shadow has it; None, as there, when the answer does not fit."""
-    with seen_by_nobody(brain, AnswerAdapter()):
+    with seen_by_nobody(brain.student, AnswerAdapter()):
         try:
             return {"fields": (await program.acall(**faculty.inputs(turn))).toDict()}
         except ModelError as error:

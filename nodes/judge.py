@@ -16,7 +16,7 @@ from understudy.lm.errors import ModelError
 from understudy.lm.roles import get_lm, talkers
 from understudy.nodes.brain import Brain
 from understudy.nodes.conflict import CONFLICT
-from understudy.nodes.faculty import Score, with_labels
+from understudy.nodes.faculty import Score, seen_by_nobody, with_labels
 from understudy.nodes.memory import Memory
 
 EXAMPLES, SHOWN = 20, 12
@@ -55,14 +55,7 @@ class Judge:
     async def disagrees(self, plan: Mapping[str, Any], dream: Mapping[str, Any]) -> str | None:
         """Return why a dream is not what it was planned to be, or None."""
         messages = dream["messages"]
-        with dspy.context(
-            lm=self._lm,
-            adapter=AnswerAdapter(),
-            disable_history=True,
-            trace=None,
-            callbacks=[],
-            warn_on_type_mismatch=False,
-        ):
+        with seen_by_nobody(self._lm, AnswerAdapter()):
             try:
                 said = await self._program.acall(history=_told(messages))
                 other = said.intent != plan["intent"] and "other_intent"

@@ -17,6 +17,7 @@ from understudy.checkpoints.gym import Gym
 from understudy.intake import clean_text, shape_error
 from understudy.lm.errors import ModelError
 from understudy.lm.register import LIVELY, register_of
+from understudy.lm.wishes import Modification
 from understudy.nodes.brain import Brain, brain_of, own_brain
 from understudy.nodes.faculty import Faculty, Said, Score, Update, ask
 from understudy.nodes.keeping import broken
@@ -24,19 +25,6 @@ from understudy.nodes.scoring import Component, honest, listed, mean, verdict
 from understudy.profile import Profile
 from understudy.state import BrainDecision, Context, Event, Line, ShadowState
 
-Modification = Literal[
-    "formality_up",
-    "formality_down",
-    "emoji_added",
-    "emoji_removed",
-    "tone_friendly",
-    "tone_urgent",
-    "tone_apologetic",
-    "vocabulary_simpler",
-    "vocabulary_richer",
-    "enthusiasm",
-    "name_used",
-]
 Status = Literal["accepted", "unchanged", "rejected", "fault"]
 
 LEAST_SHIFT = 0.02

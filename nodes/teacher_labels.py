@@ -26,7 +26,7 @@ from understudy.lm.prompt import form, tokens, written
 from understudy.lm.repair import fields_of
 from understudy.lm.roles import get_teacher_lm, model_names, talkers
 from understudy.nodes.brain import Brain
-from understudy.nodes.faculty import Score, with_labels
+from understudy.nodes.faculty import Score, seen_by_nobody, with_labels
 from understudy.nodes.goals import Phrases
 from understudy.nodes.labels import check_labels
 from understudy.nodes.masking import masked
@@ -225,14 +225,7 @@ class _Teacher:
     async def _ask(self, program: dspy.Module, **inputs: Any) -> dict[str, Any] | None:
         """Return the teacher's answer, or None when it is of no use."""
         try:
-            with dspy.context(
-                lm=self.lm,
-                adapter=AnswerAdapter(),
-                disable_history=True,
-                trace=None,
-                callbacks=[],
-                warn_on_type_mismatch=False,
-            ):
+            with seen_by_nobody(self.lm, AnswerAdapter()):
                 answer = await program.acall(**inputs)
         except USELESS as error:
             self.report.reasons[type(error).__name__] += 1
