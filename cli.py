@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from understudy import comparing, learning
+from understudy import comparing, guarding, learning
 from understudy.terminal import JSON, conversation_bar, open_brain, printable, say_error, show_result, told
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def commands() -> None:
     """Hold the commands."""
 
 
-for command in (*learning.COMMANDS, *comparing.COMMANDS):
+for command in (*learning.COMMANDS, *comparing.COMMANDS, *guarding.COMMANDS):
     commands.add_command(command)
 
 

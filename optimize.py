@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,18 @@ async def approve(brain: Brain, profile: str | None, answers: dict[str, bool]) -
             answer: Command[Any] = Command(resume={waiting[module]: said for module, said in answers.items()})
             await graph.ainvoke(answer, config, context=WithBrain(brain=brain), durability="sync")
             return await _outcome(graph, config, gym, run_id)
+
+
+async def waiting_runs(gym: Gym, profiles: Iterable[str]) -> list[str]:
+    """Return the runs of profiles that wait for a person's answer."""
+    waiting = []
+    for run_id in filter(None, map(gym.unfinished_run, profiles)):
+        async with open_checkpointer(gym.path) as saver:
+            config = RunnableConfig(configurable={"thread_id": run_id})
+            state = await create_optimization_workflow(checkpointer=saver).aget_state(config)
+            if any(task.interrupts for task in state.tasks):
+                waiting.append(run_id)
+    return waiting
 
 
 def gym_of(brain: Brain) -> Gym:

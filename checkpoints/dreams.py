@@ -71,13 +71,21 @@ class Dreams:
         """Return the newest row: what is dreamt later has a higher one."""
         return self._file.count("SELECT coalesce(max(id), 0) FROM dreams")
 
-    def erase_of(self, conversation_id: str) -> int:
-        """Erase the dreams that a conversation is a parent of or has lent words to, and return how many."""
+    def made_of(self, conversation_ids: Sequence[str]) -> list[int]:
+        """Return the rows of the dreams of which one of the conversations is a parent, or has lent words."""
+        rows = self._file.rows(
+            "WITH them AS (SELECT value FROM json_each(?)) SELECT id FROM dreams"
+            " WHERE EXISTS (SELECT 1 FROM json_each(parents) WHERE value IN them)"
+            " OR EXISTS (SELECT 1 FROM json_each(lenders) WHERE value IN them)",
+            json.dumps(conversation_ids),
+        )
+        return [row["id"] for row in rows]
+
+    def erase(self, rows: Sequence[int]) -> int:
+        """Erase dreams, and return how many."""
         with self._file.writing():
             return self._file.connection.execute(
-                "DELETE FROM dreams WHERE EXISTS (SELECT 1 FROM json_each(parents) WHERE value = ?1)"
-                " OR EXISTS (SELECT 1 FROM json_each(lenders) WHERE value = ?1)",
-                (conversation_id,),
+                "DELETE FROM dreams WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(rows),)
             ).rowcount
 
     # Cycles

@@ -54,6 +54,7 @@ class GymFile:
                     self.connection.execute("PRAGMA page_size=8192")
                     self.connection.execute("PRAGMA journal_mode=WAL")
                     self.connection.execute("PRAGMA synchronous=NORMAL")
+                    self.connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
                     self._migrate()
             except BaseException:
                 self.connection.close()
@@ -97,6 +98,18 @@ class GymFile:
             yield
         except (sqlite3.DatabaseError, OSError) as error:
             raise GymError(f"gym {self.path}: {error}; {_advice(error)}") from error
+
+    def log_is_empty(self) -> bool:
+        """Fold SQLite's log into the file and empty it; False when somebody reads an earlier state of the file.
+
+        It does not wait for readers: others could not write meanwhile.
+        """
+        with self._lock, self.explained():
+            self.connection.execute("PRAGMA busy_timeout=0")
+            try:
+                return self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+            finally:
+                self.connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
 
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         """Return the rows of a statement."""

@@ -1,6 +1,6 @@
 """The gym: the one SQLite file that remembers, and the SQL on events, decisions, evidence and runs.
 
-That on A/B tests is in trials.py, that on jobs in jobs.py.
+That on A/B tests is in trials.py, that on dreams in dreams.py, that on jobs in jobs.py, that erases in erasure.py.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from understudy.checkpoints.dreams import Dreams
+from understudy.checkpoints.erasure import Erasure
 from understudy.checkpoints.file import GymFile, now
 from understudy.checkpoints.jobs import Jobs
 from understudy.checkpoints.trials import Trials
@@ -57,6 +58,11 @@ class Gym(GymFile):
     def jobs(self) -> Jobs:
         """What runs by itself."""
         return Jobs(self)
+
+    @cached_property
+    def erasure(self) -> Erasure:
+        """What erases."""
+        return Erasure(self)
 
     # The log
 
@@ -592,14 +598,16 @@ class Gym(GymFile):
                 json.dumps(bands),
             )
             cluster, side = choose([(row["sketch"], row["cluster"], row["side"]) for row in rows])
-            row = self.connection.execute(
+            placed = self.connection.execute(
                 "INSERT INTO conversation_sides (conversation_id, cluster, side, sketch, at) VALUES (?, ?, ?, ?, ?)",
                 (conversation_id, cluster, side, sketch, now()),
-            ).lastrowid
+            )
+            if not placed.rowcount:
+                return  # it has been erased
             self.connection.executemany(
                 "INSERT OR IGNORE INTO conversation_bands SELECT ?1, ?2 WHERE (SELECT count(*) FROM"
                 " (SELECT 1 FROM conversation_bands WHERE band = ?1 LIMIT ?3)) < ?3",
-                [(band, row, FULL_BAND) for band in bands],
+                [(band, placed.lastrowid, FULL_BAND) for band in bands],
             )
 
     def answers(self) -> dict[str, dict[str, dict[str, int]]]:

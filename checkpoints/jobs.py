@@ -16,7 +16,7 @@ from typing import Any
 
 from understudy.checkpoints.file import GymFile, now
 
-OPTIMIZE, DREAM = "optimize", "dream"
+OPTIMIZE, DREAM, RETENTION = "optimize", "dream", "retention"
 SCHEDULER, INBOX = "scheduler", "inbox"
 """Names of leases."""
 

@@ -430,6 +430,25 @@ def m010_jobs(db: Database) -> None:
     )
 
 
+@migrations()
+def m011_erased(db: Database) -> None:
+    """Let nothing more be written of a conversation that was erased while somebody was still at work on it."""
+    unknown = "NOT EXISTS (SELECT 1 FROM events WHERE conversation_id = {})"
+    of_a_module = "EXISTS (SELECT 1 FROM ab_tests WHERE name = NEW.test AND module IS NOT NULL)"
+    sources = ("parents", "lenders")
+    lost = " OR ".join(f"EXISTS (SELECT 1 FROM json_each(NEW.{s}) WHERE {unknown.format('value')})" for s in sources)
+    plain = ("brain_decisions", "evidence", "personalization_suggestions", "conversation_sides", "ab_asked")
+    conditions = {name: unknown.format("NEW.conversation_id") for name in plain}
+    # Whoever compares programs of his own brings conversations of his own.
+    for name in ("ab_conversations", "ab_results"):
+        conditions[name] = f"{unknown.format('NEW.conversation_id')} AND {of_a_module}"
+    for name, condition in {**conditions, "dreams": lost}.items():
+        _run(
+            db,
+            f"CREATE TRIGGER {name}_of_erased BEFORE INSERT ON {name} WHEN {condition} BEGIN SELECT RAISE(IGNORE); END",
+        )
+
+
 def _run(db: Database, *statements: str) -> None:
     for statement in statements:
         db.execute(statement)

@@ -182,8 +182,13 @@ class Shelf:
         files = self.files()
         kept = {BASELINE, self.latest(), *keep, *[version for version in files if version != BASELINE][-KEPT:]}
         for version in files.keys() - kept:
-            files[version].unlink(missing_ok=True)
-            _beside(files[version]).unlink(missing_ok=True)
+            self.erase(version)
+
+    def erase(self, version: str) -> None:
+        """Erase a version; call it inside `writing`."""
+        if path := self.files().get(version):
+            path.unlink(missing_ok=True)
+            _beside(path).unlink(missing_ok=True)
 
     def _read(self, version: str, path: Path) -> Saved:
         metadata = VersionMetadata.model_validate(unsealed(_beside(path).read_bytes()))

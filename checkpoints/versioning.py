@@ -212,6 +212,23 @@ class ModuleVersioning:
                 with suppress(VersionError):
                     self._shelf(name).mark(left, "rolled_back")
 
+    def retire(self, name: str, version: str) -> None:
+        """Erase a version; if it is the latest, the newest other published one that is whole comes into use first.
+
+        Raises:
+            NoVersion: there is no such version.
+            VersionError: it is the baseline, or the folder cannot be written to.
+        """
+        version, shelf = self._number(name, version), self._shelf(name)
+        if version == BASELINE:
+            raise VersionError(f"{BASELINE} of {name!r} is in the code and cannot be retired")
+        with shelf.writing():
+            if version not in shelf.files():
+                raise NoVersion(f"no version {version[:60]} of {name!r}; {shelf.there_are()}")
+            if version == self.latest(name):
+                shelf.point(next(one for one in shelf.published() if one != version), f"{version} was retired")
+            shelf.erase(version)
+
     def compare_versions(self, name: str, a: str, b: str) -> dict[str, Any]:
         """Return what two versions have in common and what not, as JSON values.
 

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.checkpoints.gym import Gym
-from understudy.checkpoints.jobs import DREAM, OPTIMIZE, SCHEDULER, Job, moment_in
+from understudy.checkpoints.jobs import DREAM, OPTIMIZE, RETENTION, SCHEDULER, Job, moment_in
 from understudy.settings import Settings
 
-JOBS = (OPTIMIZE, DREAM)
+JOBS = (OPTIMIZE, DREAM, RETENTION)
+
+DAY_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,21 @@ def due(gym: Gym, settings: Settings, job: Job) -> Due:
 
     The mark of an optimisation goes on in whole intervals: decisions that came before the look count for the next run.
     """
-    if job.name == DREAM:
-        left = settings.dream_interval_hours * 3600 - job.waited
-        return Due(0, seconds=0.0 if job.run_id else max(0.0, left))
-    interval = settings.rl_gym_optimize_interval
+    if job.name != OPTIMIZE:
+        interval = settings.dream_interval_hours * 3600 if job.name == DREAM else DAY_SECONDS
+        never = job.name == RETENTION and job.started_at is None  # what is too old already is not to wait for a day
+        return Due(0, seconds=0.0 if job.run_id or never else max(0.0, interval - job.waited))
+    every = settings.rl_gym_optimize_interval
     come = gym.jobs.decisions(job.profile) - job.mark
-    return Due(job.mark + come // interval * interval, decisions=0 if job.run_id else max(0, interval - come))
+    return Due(job.mark + come // every * every, decisions=0 if job.run_id else max(0, every - come))
 
 
 def obstacle(settings: Settings, name: str) -> str | None:
     """Say which setting keeps a job from starting."""
     if not settings.scheduler_enabled:
         return "SCHEDULER_ENABLED=false"
+    if name == RETENTION and not settings.rl_gym_retention_days:
+        return "RL_GYM_RETENTION_DAYS=0: everything is kept"
     return "DREAM_ENABLED=false" if name == DREAM and not settings.dream_enabled else None
 
 

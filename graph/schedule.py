@@ -1,4 +1,4 @@
-"""What starts learning and dreaming: of all processes on a gym the one that holds the lease, one run at a time.
+"""What starts learning, dreaming and the daily erasure: of all processes the one with the lease, one run at a time.
 
     APScheduler -- every minute --> look: is the job due? --> run: a child process --> what became of it, into the gym
     Lease       -- renewed -------> who may look, and may go on running
@@ -20,7 +20,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from understudy.checkpoints.file import GymError
 from understudy.checkpoints.gym import Gym
-from understudy.checkpoints.jobs import DREAM, OPTIMIZE, SCHEDULER, Job
+from understudy.checkpoints.jobs import DREAM, OPTIMIZE, RETENTION, SCHEDULER, Job
 from understudy.checkpoints.lease import Lease
 from understudy.graph.child import Child, clear, place, result
 from understudy.graph.due import Due, due, obstacle
@@ -50,6 +50,7 @@ _UNDERSTUDY = (sys.executable, "-P", "-c", "from understudy.cli import main; mai
 COMMANDS: dict[str, Sequence[str]] = {
     OPTIMIZE: (*_UNDERSTUDY, "optimize", "--json", "--run-id", RUN_ID),
     DREAM: (*_UNDERSTUDY, "dream", "--json", "--run-id", RUN_ID),
+    RETENTION: (*_UNDERSTUDY, "forget", "--expired", "--json", "--run-id", RUN_ID),
 }
 """What a job runs: it prints a JSON object with a `status`."""
 

@@ -1,7 +1,8 @@
 """Decide what becomes of a better instruction: published, a candidate to be proved in shadow, or rejected."""
 
+import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langgraph.runtime import Runtime
@@ -146,9 +147,15 @@ def _of_run(versioning: Any, name: str, run_id: str) -> str | None:
     return None
 
 
+def learnt_from(conversation_ids: Iterable[str]) -> list[str]:
+    """Return what metadata say of the conversations a version learnt from: hashes, so that no id leaves the gym."""
+    return sorted({hashlib.sha256(one.encode()).hexdigest()[:16] for one in conversation_ids})
+
+
 def _metadata(brain: Brain, job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
     settings, names = brain.settings, model_names(brain.settings)
     return {
+        "learnt_from": learnt_from(dataset_of(brain, job).conversations),
         "run_id": job["run_id"],
         "parent": job["parent"],
         "metric_version": faculty_of(job).metric_version,

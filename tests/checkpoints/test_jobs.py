@@ -32,6 +32,10 @@ DECISION = (
     " history_upto, readings, faults, versions, models, tokens_in, tokens_out, latency_ms, engine, brain_mode)"
     " VALUES (?1, ?1, 0, 'm', ?2, '2026-01-01', '', 0, '{}', '[]', '{}', '{}', 0, 0, 0, '', 'shadow')"
 )
+EVENT = (
+    "INSERT INTO events (conversation_id, seq, kind, turn, message_id, role, text, profile, processed_at)"
+    " VALUES (?1, 0, 'customer_message', 0, 'm', 'customer', '', ?2, '2026-01-01')"
+)
 _numbers = count()
 
 
@@ -44,11 +48,10 @@ def gym(home: Path) -> Iterator[Gym]:
 
 def decide(gym: Gym, count: int, profile: str = "default") -> None:
     """Write decisions of which nothing is known but that they were made."""
+    made = [(f"d{next(_numbers)}", profile) for _ in range(count)]
     with gym.writing():
-        gym.connection.executemany(
-            DECISION,
-            [(f"d{next(_numbers)}", profile) for _ in range(count)],
-        )
+        gym.connection.executemany(EVENT, made)
+        gym.connection.executemany(DECISION, made)
 
 
 class Clock:

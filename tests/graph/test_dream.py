@@ -164,7 +164,7 @@ def test_dreams_of_an_erased_conversation_are_erased(dreamt: Any) -> None:
     parent = next(one["parents"][0] for one in dreams if one["parents"])
     count = sum(parent in one["parents"] for one in dreams)
     lent = sum(parent in one["lenders"] and parent not in one["parents"] for one in dreams)
-    assert count and lent and brain.gym.dreams.erase_of(parent) == count + lent
+    assert count and lent and brain.gym.dreams.erase(brain.gym.dreams.made_of([parent])) == count + lent
     left = brain.gym.dreams.newest("default", 100)
     assert not any(parent in [*one["parents"], *one["lenders"]] for one in left)
     brain.gym.dreams.keep(dreams)

@@ -26,6 +26,7 @@ from understudy.nodes.job import with_instruction
 from understudy.nodes.modules import PROGRAMS
 from understudy.replay import replay
 from understudy.settings import Settings
+from understudy.state import Event
 
 BUNDLED = Path(__file__).parents[2] / "examples" / "conversations.jsonl"
 MISLED = 'Say what kind of conflict it is.\n\n- frustration: "the", "a", "I", "you", "to", "is", "it", "and"'
@@ -470,11 +471,18 @@ def test_versions_that_are_alike_are_found_equivalent(brain: Brain) -> None:
     assert found["consequence"] == "v1.0 is rejected, v0.0 stays in use"
 
 
+def talked(brain: Brain, *conversations: str) -> None:
+    """Let customers begin conversations."""
+    for one in conversations:
+        brain.gym.append(one, [Event(kind="customer_message", text="hello")], "default")
+
+
 def test_a_winner_that_fails_more_often_is_not_put_into_use(brain: Brain) -> None:
     save(brain, "conflict", MISLED)
     good = PROGRAMS["conflict"].program(brain.profile(None)).signature.instructions
     name = begin(brain, "default", "conflict", "v1.0", save(brain, "conflict", good, "candidate"), "candidate").name
     trials = brain.gym.trials
+    talked(brain, *(f"c{i}" for i in range(40)))
     for i in range(40):
         result = {"first": "A", "ms_a": 1, "ms_b": 1, "tokens_a": 1, "tokens_b": 1, "answer_a": {}, "answer_b": {}}
         trials.keep(name, f"c{i}", 0, {**result, "fault_b": "AnswerCut: it was cut" if i == 0 else None})
@@ -596,6 +604,7 @@ def test_one_that_cannot_be_read_does_not_hide_the_others(
 ) -> None:
     trials = chat.brain.gym.trials
     result = {"first": "A", "ms_a": 1, "ms_b": 1, "tokens_a": 1, "tokens_b": 1, "answer_a": {}, "answer_b": {}}
+    talked(chat.brain, *(f"a{number}" for number in range(60)))
     gone = ab_life.enrol(chat.brain, "gone", "gone_profile", "conflict", "v0.0", "v1.0")
     for name in (conflict_test, gone.name):
         for number in range(60):
@@ -658,6 +667,7 @@ def test_whatever_was_not_published_before_has_to_pass_guardrails_and_a_person(
     a, b = (version, "v0.0") if side == "A" else ("v0.0", version)
     result = {"first": "A", "ms_a": 1, "ms_b": 1, "tokens_a": 1, "tokens_b": 1, "answer_a": {}, "answer_b": {}}
     fault = {f"fault_{side.lower()}": "AnswerCut: cut"}
+    talked(brain, "c1")
     name = begin(brain, "default", "conflict", a, b).name
     brain.gym.trials.keep(name, "c1", 0, {**result, **fault})
     ended(brain, side)
@@ -681,6 +691,7 @@ def test_declaring_asks_for_the_sample_it_is_told(brain: Brain) -> None:
     trials = brain.gym.trials
     result = {"first": "A", "ms_a": 1, "ms_b": 1, "tokens_a": 1, "tokens_b": 1, "answer_a": {}, "answer_b": {}}
     trial = trials.find(name)
+    talked(brain, *(f"c{number}" for number in range(20)))
     for number in range(20):
         trials.keep(name, f"c{number}", 0, result)
         trials.enter(name, f"c{number}", {0: (0.1, 0.9)}, 0, lambda state, d: ab_life.take(trial, state, d))
