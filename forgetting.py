@@ -98,10 +98,17 @@ def forget(
     return _report(found, started)
 
 
-def forget_expired(brain: Brain, *, advance: Advance = lambda count: None) -> dict[str, Any]:
+def forget_expired(
+    brain: Brain, *, present: datetime | None = None, advance: Advance = lambda count: None
+) -> dict[str, Any]:
     """Erase the conversations in which nothing was said for RL_GYM_RETENTION_DAYS, while the worker goes on.
 
     It is done in many short transactions. The file is not written anew: it keeps its size, and is filled again.
+
+    Args:
+        brain: what to work with.
+        present: from when the days are counted back; None takes now.
+        advance: told how many conversations have been erased since the last time.
 
     Returns:
         What `forget` does.
@@ -113,7 +120,7 @@ def forget_expired(brain: Brain, *, advance: Advance = lambda count: None) -> di
     gym, started, days = gym_of(brain), time.monotonic(), brain.settings.rl_gym_retention_days
     if not days:
         raise InputError("RL_GYM_RETENTION_DAYS=0: everything is kept; set it to a number of days")
-    moment = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    moment = ((present or datetime.now(UTC)) - timedelta(days=days)).isoformat(timespec="microseconds").replace("+00:00", "Z")
     found: Counter[str] = Counter()
     versions: dict[str, Any] = {}
     with _nobody_learns(brain, _profiles_on_disk(brain)):

@@ -105,6 +105,7 @@ class GymFile:
         It does not wait for readers: others could not write meanwhile.
         """
         with self._lock, self.explained():
+            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # most of it, beside those who write
             self.connection.execute("PRAGMA busy_timeout=0")
             try:
                 return self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
