@@ -3,8 +3,13 @@
 The public names are loaded when they are first used, so that importing the package costs a host almost nothing.
 """
 
+import logging
 from importlib import import_module
 from typing import Any
+
+from understudy.showing import one_line
+
+logging.getLogger("understudy").addFilter(one_line)
 
 _HOMES = {
     "understudy.intake": ["InputError", "UnderstudyError"],

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import io
 import json
 import os
 import sys
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from understudy import comparing, guarding, learning
-from understudy.terminal import JSON, conversation_bar, open_brain, printable, say_error, show_result, told
+from understudy.showing import console, printable, printable_json
+from understudy.terminal import JSON, conversation_bar, open_brain, say, say_error, show_result, told
 
 if TYPE_CHECKING:
     from understudy.nodes.brain import Brain
@@ -65,6 +67,8 @@ While the model server is down, turns wait for it; with BRAIN_WHEN_DOWN=fault th
 
 def main() -> None:
     """Run the command line; an error of ours is one line on stderr and exit status 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know fewer letters than we
     try:
         sys.exit(_run())
     except (KeyboardInterrupt, click.Abort):
@@ -78,12 +82,14 @@ def _run() -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.UsageError as error:
-        error.show()
+        usage = io.StringIO()
+        error.show(usage)
+        click.echo("\n".join(map(printable, usage.getvalue().rstrip().split("\n"))), err=True)
         return error.exit_code
     except click.ClickException as error:
         return say_error(error.message)
     except _ours() as error:
-        return say_error(str(error))
+        return say_error(*str(error).split("\n"))
 
 
 def _ours() -> type[Exception]:
@@ -140,8 +146,7 @@ def replay(files: tuple[Path, ...], faults: bool, as_json: bool) -> int:
         raise AssertionError("replay runs with a gym only")
     found = report.to_json(brain.gym)
     brain.gym.close()
-    for line in report.lines.errors:
-        say_error(line)
+    say_error(*report.lines.errors)
     show_result(found, as_json)
     return 1 if report.lines.skipped else 0
 
@@ -184,7 +189,7 @@ def doctor(as_json: bool) -> int:
         click.echo(json.dumps({"checks": checks}))
     else:
         for check in checks:
-            click.echo(printable(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']}: {check['detail']}"))
+            say(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']}: {check['detail']}")
     return 0 if all(check["ok"] for check in checks) else 1
 
 
@@ -203,7 +208,7 @@ def models(as_json: bool) -> None:
         about = [f"{one[key]}{unit}" for key, unit in (("parameters", ""), ("size_gb", " GB")) if one.get(key)]
         roles = ", ".join(one["roles"])
         loaded = "loaded" if one.get("loaded") else ""
-        click.echo(printable("  ".join(filter(None, [f"{one['name']:<30}", *about, loaded, roles]))))
+        say("  ".join(filter(None, [f"{one['name']:<30}", *about, loaded, roles])))
 
 
 @commands.command()
@@ -268,8 +273,7 @@ def label(
     rows = _rows(table) if table else iter([("", str(conversation), str(turn), dict(_pair(v) for v in values))])
     brain = open_brain()
     told, errors = asyncio.run(_label_all(brain, rows, author))
-    for line in errors:
-        say_error(line)
+    say_error(*errors)
     show_result({"labelled": len(told), "skipped": len(errors), **_tally(brain, sorted(set(told)))}, as_json)
     return 1 if errors else 0
 
@@ -309,7 +313,7 @@ def _write(file: Path, rows: Iterator[dict[str, Any]]) -> int:
     try:
         with open(unfinished, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as out:
             for row in rows:
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+                out.write(printable_json(row) + "\n")
                 count += 1
         unfinished.replace(file)
     finally:
@@ -397,7 +401,6 @@ def _rights(result: dict[str, Any]) -> str:
 
 
 def _show_demo(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from understudy.comparing import in_words
@@ -409,28 +412,24 @@ def _show_demo(found: dict[str, Any]) -> None:
     for name, result in learnt["module_results"].items():
         score = _change(result.get("baseline_score"), result.get("score"), ".2f")
         table.add_row(name, score, _rights(result), result["status"])
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(
+    say(
         f"Observed {seen['conversations']} conversations, {seen['turns']} customer turns, in {seen['seconds']:.1f} s: "
-        f"{seen['decisions']} decisions, {seen['faults']} faults, {seen['evidence']} pieces of evidence.\n"
+        f"{seen['decisions']} decisions, {seen['faults']} faults, {seen['evidence']} pieces of evidence.",
+        "",
     )
-    console.print(table)
-    for name, result in learnt["module_results"].items():
-        console.print(f"{name}: {result['reason']}", markup=False)
-    console.print(
-        f"\nThen {later['conversations']} more came. In each, old and new version answered side by side, unseen:\n",
-        markup=False,
-    )
+    console().print(table, soft_wrap=True)
+    say(*(f"{name}: {result['reason']}" for name, result in learnt["module_results"].items()), "")
+    say(f"Then {later['conversations']} more came. In each, old and new version answered side by side, unseen:", "")
     if found["plot"]:
-        console.print(found["plot"], markup=False)
+        say(*found["plot"].split("\n"))
     for name, one in found["ab"].items():
-        console.print("\n" + "\n".join([f"{name}:", *in_words(one)]), markup=False)
+        say("", f"{name}:", *in_words(one))
     gym = Path(seen["gym"])
-    console.print(
-        "\nThe embedded engine answered. It needs nothing and is no substitute for a real model.\n"
-        f"All of it is in {gym.parent}: open the .db files with any SQLite tool, or run\n"
-        f"  RL_GYM_DB_PATH={gym} OPTIMIZED_MODULES_DIR={gym.parent / 'demo_modules'} \\\n"
-        f"    {sys.argv[0]} ab status\n"
+    say(
+        "",
+        "The embedded engine answered. It needs nothing and is no substitute for a real model.",
+        f"All of it is in {gym.parent}: open the .db files with any SQLite tool, or run",
+        f"  RL_GYM_DB_PATH={gym} OPTIMIZED_MODULES_DIR={gym.parent / 'demo_modules'} \\",
+        f"    {sys.argv[0]} ab status",
         f"The picture of the A/B test is {found['picture']}.",
-        markup=False,
     )

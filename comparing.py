@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from understudy.terminal import JSON, open_brain, printable, say_error, show_result, told
+from understudy.terminal import JSON, open_brain, say, say_error, show_result, told
 
 NAME = click.argument("name", required=False)
 PROFILE = click.option("--profile", help="A profile's name; BRAIN_PROFILE's when left out.")
@@ -45,11 +45,7 @@ def start(module: str, a: str, b: str, name: str | None, profile: str | None, as
     if as_json:
         click.echo(json.dumps(found))
     else:
-        click.echo(
-            printable(
-                f"{trial.name}: {trial.variant_a} against {trial.variant_b}; understudy ab status shows how it goes"
-            )
-        )
+        say(f"{trial.name}: {trial.variant_a} against {trial.variant_b}; understudy ab status shows how it goes")
 
 
 @ab.command()
@@ -86,12 +82,9 @@ def status(name: str | None, picture: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(shown))
         return
     if not found:
-        click.echo("no A/B test yet; understudy ab start MODULE --a VERSION --b VERSION begins one")
+        say("no A/B test yet; understudy ab start MODULE --a VERSION --b VERSION begins one")
     for one in found:
-        click.echo("\n".join(printable(line) for line in in_terminal(course_of(gym, one)).splitlines()))
-        for line in in_words(one):
-            click.echo(printable(line))
-        click.echo()
+        say(*in_terminal(course_of(gym, one)).split("\n"), *in_words(one), "")
 
 
 def _foremost(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -168,16 +161,18 @@ def suggestions(conversation: str | None, status: str | None, limit: int, as_jso
         click.echo(json.dumps({"suggestions": found}))
         return
     if not found:
-        click.echo("no suggestion; they come with the agent's replies while PERSONALIZE_ENABLED is true")
+        say("no suggestion; they come with the agent's replies while PERSONALIZE_ENABLED is true")
     for one in found:
         better = {None: "", 1: ", better", 0: ", not better"}[one["was_better"]]
         what = ", ".join(one["modifications"]) or one["reason"] or "nothing changed"
-        click.echo(printable(f"{one['conversation_id']} {one['turn']}  {one['status']}{better}: {what}"))
-        click.echo(printable(f"  sent   {one['original_message']}"))
+        say(
+            f"{one['conversation_id']} {one['turn']}  {one['status']}{better}: {what}",
+            f"  sent   {one['original_message']}",
+        )
         if one["status"] in ("accepted", "rejected"):
-            click.echo(printable(f"  would  {one['personalized_message']}"))
+            say(f"  would  {one['personalized_message']}")
         if one["status"] == "rejected":
-            click.echo(printable(f"  but    {one['reason']}"))
+            say(f"  but    {one['reason']}")
 
 
 COMMANDS = (ab, suggestions)

@@ -16,6 +16,7 @@ from rich.cells import cell_len, set_cell_size
 
 from understudy.checkpoints.gym import Gym
 from understudy.nodes.betting import PairedBettingTest
+from understudy.showing import printable
 
 VERDICTS = {"A": "A is better", "B": "B is better", "equivalent": "A and B are equivalent", None: "not decided yet"}
 
@@ -211,8 +212,8 @@ def _step(span: float) -> float:
 
 
 def _plain(text: str, longest: int) -> str:
-    """Return a text in one line of so many columns, without what a terminal would obey or XML cannot hold."""
-    clean = "".join(c for c in " ".join(text[: 9 * longest].split()) if c.isprintable())
+    """Return a text in one line of so many columns; what is obeyed, or XML cannot hold, is written out."""
+    clean = printable(" ".join(text[: 9 * longest].split()))
     return clean if cell_len(clean) <= longest else set_cell_size(clean, longest - 1) + "…"
 
 

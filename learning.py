@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from understudy.terminal import JSON, open_brain, printable, show_result
+from understudy.terminal import JSON, open_brain, say, show_result
 from understudy.watching import dreaming_bar, watching
 
 MODULE = click.argument("module")
@@ -71,9 +71,7 @@ def _show_run(report: dict[str, Any], page: Path, as_json: bool) -> None:
         return
     from understudy.report import summary
 
-    for line in summary(report):
-        click.echo(printable(line))
-    click.echo(printable(f"report: {page}"))
+    say(*summary(report), f"report: {page}")
 
 
 @click.command()
@@ -105,7 +103,8 @@ def versions(module: str | None, profile: str | None, show: bool, version: str |
         if as_json:
             click.echo(json.dumps(found))
         else:
-            click.echo(f"{found['instruction']}\n\n# {found['version']} in plain DSPy\n{found['python']}")
+            shown = f"{found['instruction']}\n\n# {found['version']} in plain DSPy\n{found['python']}"
+            say(*shown.split("\n"))
         return
     rows = list_versions(brain, module, profile)
     if as_json:
@@ -114,9 +113,7 @@ def versions(module: str | None, profile: str | None, show: bool, version: str |
     for row in rows:
         gain = f"{row['improvement']:+.3f}" if row["improvement"] is not None else ""
         used = "in use" if row["latest"] else row["status"] or ""
-        click.echo(
-            printable(f"{row['module']:<10} {row['version']:<7} {used:<10} {gain:<8} {row['reason'] or ''}".rstrip())
-        )
+        say(f"{row['module']:<10} {row['version']:<7} {used:<10} {gain:<8} {row['reason'] or ''}".rstrip())
 
 
 @click.command()
@@ -151,10 +148,10 @@ def dream(profile: str | None, count: int | None, show: bool, run_id: str | None
 
 
 def _show_dream(one: dict[str, Any]) -> None:
-    click.echo(printable(f"\n{one['dream_id']}: {one['kind']}, {one['intent']}"))
+    say("", f"{one['dream_id']}: {one['kind']}, {one['intent']}")
     for message in one["messages"]:
         labels = ", ".join((message.get("labels") or {}).values()) or message.get("action") or ""
-        click.echo(printable(f"  {message['role']:<8} {message['text']}  [{labels}]"))
+        say(f"  {message['role']:<8} {message['text']}  [{labels}]")
 
 
 @click.command()
@@ -173,8 +170,8 @@ def compare(module: str, a: str, b: str, profile: str | None, as_json: bool) -> 
         return
     for name, one in found["metrics"].items():
         difference = "" if one["difference"] is None else one["difference"]
-        click.echo(f"{name:<16} {one['a']!s:>10} {one['b']!s:>10}  {difference}")
-    click.echo("\n".join(printable(line) for line in found["instruction_diff"].splitlines()))
+        say(f"{name:<16} {one['a']!s:>10} {one['b']!s:>10}  {difference}")
+    say(*found["instruction_diff"].split("\n"))
 
 
 @click.command()

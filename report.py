@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from understudy.showing import printable
+
 LONGEST = 5000
 """Characters of any text on the page. Names, reasons and instructions are cut sooner, before they join others."""
 
@@ -334,10 +336,10 @@ def _cut(text: str, longest: int) -> str:
 
 
 def _visible(value: Any) -> Any:
-    """Return a text with its invisible characters written out (escape codes, marks of direction), and not endless."""
+    """Return a text with what is obeyed or invisible written out, and not endless."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in _cut(value, LONGEST))
+    return printable(_cut(value, LONGEST))
 
 
 @cache

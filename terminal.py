@@ -1,4 +1,7 @@
-"""What the commands share: how they read the settings, and how they print results, errors and progress."""
+"""What the commands share: how they read the settings, and how they print results, errors and progress.
+
+Whatever is printed passes `printable`, or is JSON in ASCII.
+"""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -7,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from understudy.showing import console, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -26,16 +31,17 @@ def open_brain() -> "Brain":
     return Brain(Settings())
 
 
-def say_error(message: str) -> int:
-    """Print an error on stderr, and return the exit status for it."""
-    for line in message.splitlines():
+def say(*lines: str) -> None:
+    """Print lines on stdout."""
+    for line in lines:
+        click.echo(printable(line))
+
+
+def say_error(*lines: str) -> int:
+    """Print lines on stderr, each with our name, and return the exit status for it."""
+    for line in lines:
         click.echo(f"understudy: {printable(line)}", err=True)
     return 1
-
-
-def printable(text: str) -> str:
-    """Return the text without what a terminal would obey."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def show_result(found: dict[str, Any], as_json: bool) -> None:
@@ -45,7 +51,7 @@ def show_result(found: dict[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, found))
     for key, value in found.items():
-        click.echo(printable(f"{key.replace('_', ' '):<{width}}  {shown(value)}"))
+        say(f"{key.replace('_', ' '):<{width}}  {shown(value)}")
 
 
 def shown(value: Any) -> Any:
@@ -83,14 +89,15 @@ def told(path: Path) -> Iterator[None]:
 @contextmanager
 def conversation_bar(what: str, paths: Iterable[Path] | None) -> "Iterator[ConversationBar]":
     """Show progress on stderr when that is a terminal; paths of None hold nobody knows how many conversations."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("conversations,"),
-               TextColumn("{task.fields[turns]} turns"), TimeRemainingColumn())  # fmt: skip
-    total = count_lines(paths) if paths is not None and console.is_terminal else None
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    screen = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("conversations, {task.fields[turns]} turns"), TimeRemainingColumn(),
+    )  # fmt: skip
+    total = count_lines(paths) if paths is not None and screen.is_terminal else None
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
         yield ConversationBar(progress, what, total)
 
 
@@ -111,7 +118,7 @@ class ConversationBar:
 
     def say(self, what: str) -> None:
         """Say what is done meanwhile; the next conversation takes it back."""
-        self._progress.update(self._task, description=what)
+        self._progress.update(self._task, description=printable(what))
 
     def wait(self, why: str) -> None:
         """Say once what is waited for."""
@@ -119,4 +126,4 @@ class ConversationBar:
             self._waits_for = why
             self._progress.update(self._task, description="waiting")
             text = f"understudy: waiting for the model server: {why}; Ctrl-C stops, and nothing is lost"
-            self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+            self._progress.console.print(printable(text), soft_wrap=True)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from understudy.showing import console, printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -13,21 +15,21 @@ News = dict[str, Any]
 @contextmanager
 def watching() -> Iterator[Callable[[News], None]]:
     """Show progress on stderr when that is a terminal; yield what is called with the news."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    screen = console(stderr=True)
     columns = (
-        TextColumn("{task.description:<10}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeElapsedColumn()
+        TextColumn("{task.description:<10}", markup=False), BarColumn(),
+        TextColumn("{task.fields[said]}", markup=False), TimeElapsedColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
         lines: dict[str, _Line] = {}
 
         def watch(news: News) -> None:
             if "resumed" in news:
-                console.print(f"goes on with run {news['resumed']}", markup=False, highlight=False)
+                screen.print(printable(f"goes on with run {news['resumed']}"), soft_wrap=True)
                 return
-            name = news["module"]
+            name = printable(news["module"])
             lines.setdefault(name, _Line(progress, name)).show(news)
 
         yield watch
@@ -36,12 +38,11 @@ def watching() -> Iterator[Callable[[News], None]]:
 @contextmanager
 def dreaming_bar() -> Iterator[Callable[[int, int], None]]:
     """Show on stderr, when that is a terminal, how many dreams have passed; yield what is told so."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    screen = console(stderr=True)
     columns = (TextColumn("dreaming"), BarColumn(), MofNCompleteColumn(), TextColumn("dreams"), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
         task = progress.add_task("", total=None)
         yield lambda kept, of: progress.update(task, completed=kept, total=of)
 
@@ -63,7 +64,7 @@ class _Line:
         if "expected_seconds" in news:
             said = f"{news['calls']:,} calls, {news['proposals']} proposals, about {news['expected_seconds']:.0f} s"
             if self._progress.console.is_terminal:
-                self._progress.console.print(f"{news['module']}: at most {said}", markup=False, highlight=False)
+                self._progress.console.print(f"{printable(news['module'])}: at most {said}")
         elif "before" in news:
             said = f"sealed {news['before']:.3f} -> {news['score']:.3f}"
         else:

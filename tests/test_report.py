@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from understudy.report import LABELS, MOST_CANDIDATES, page, summary
+from understudy.tests.hostile import obeyed
 
 OLD = "Read the message. Choose refund when the customer asks for money. Otherwise choose none."
 NEW = "Read the message. Choose refund when the customer asks for money back. Say low confidence in doubt."
@@ -201,7 +202,7 @@ def test_text_from_outside_is_text():
     assert [tag for tag, _ in wild.elements] == [tag for tag, _ in tame.elements]
     assert wild.styles == tame.styles
     assert not [name for _, attrs in wild.elements for name in attrs if name.startswith("on")]
-    assert wild.source.replace("\n", "").isprintable()
+    assert not obeyed(wild.source)
     for shown in (
         "<img src=x onerror=alert(1)>\"'",
         "\\x1b[31mred\\x9b\\x00",
@@ -216,8 +217,8 @@ def test_hostile_text_is_text_at_every_status(status):
     run = planted(RUN, HOSTILE)
     run["module_results"]["conflict"] |= {"status": status, "finds": [{"kind": HOSTILE, "why": HOSTILE}, 3, None]}
     found = Page(run)
-    assert not found.all("img") and not found.all("script") and found.source.replace("\n", "").isprintable()
-    assert all(line.isprintable() for line in summary(run))
+    assert not found.all("img") and not found.all("script") and not obeyed(found.source)
+    assert all(not obeyed(line) for line in summary(run))
 
 
 def test_nothing_is_asked_of_the_network():
@@ -235,7 +236,7 @@ def test_nothing_is_asked_of_the_network():
 def test_odd_and_half_runs_are_shown():
     for run in odd_runs():
         assert "</html>" in page(run)
-        assert all(line.isprintable() for line in summary(run))
+        assert all(not obeyed(line) for line in summary(run))
     for run in ({}, {"module_results": {"a": None, "b": [], "c": {}}}):
         assert "this is what is known so far" in page(run)
         assert summary(run)[0] == "run ?, profile ?"
