@@ -5,7 +5,8 @@ turn comes first (instruction, meaning of the fields, form of the answer, exampl
 later turn only extends, and what changes every time (state, new message, other modules' readings) last.
 
 The inputs arrive as a JSON object and are written out a field a line, a conversation a message a line: a third of the
-tokens of JSON. Lines within a text are indented, so that nothing a person writes can look like a line of ours.
+tokens of JSON. Lines within a text are indented, so that nothing a person writes can look like a line of ours; and the
+signs by which models tell who speaks (`<|im_end|>`, `</s>`, `[INST]`) get a blank, since a server obeys them anywhere.
 """
 
 import json
@@ -27,6 +28,12 @@ CUT_MARK = " [...]"
 SHORTEST_TEXT = 200
 PER_MESSAGE = 8
 """Tokens that a chat template puts around a message."""
+
+_LINE_ENDS = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+_SPOKEN_SIGNS = re.compile(r"<(?=[^\s\d=<-])|\[(?=/?[A-Z_]{3,}\])")
+"""How a sign for a model begins; `<3`, `<-` and `a < b` are none."""
+
+_NO_NAME = re.compile(r"[\s\x1c-\x1e():]+")
 
 _PIECES = re.compile(r"[A-Za-z]+|[^\W\d_]+|\d|[^\w\s]|_|\s{2,}")
 
@@ -73,9 +80,17 @@ def chat(request: Request) -> list[tuple[str, str]]:
     parts = [system] if isinstance(system, str) else [str(getattr(part, "text", "")) for part in system]
     messages = [("system", "\n\n".join(parts))] if parts else []
     for message in request.messages:
-        inputs = _read(message) if request.config.response_format else None
-        messages.append((message.role, (message.text or "") if inputs is None else written(inputs)))
+        text = message.text or ""
+        if request.config.response_format:
+            inputs = _read(message)
+            text = unspoken(text if inputs is None else written(inputs))
+        messages.append((message.role, text))
     return messages
+
+
+def unspoken(text: str) -> str:
+    """Return a text in which no sign is left that tells a model who speaks."""
+    return _SPOKEN_SIGNS.sub(r"\g<0> ", text)
 
 
 def written(inputs: dict[str, Any]) -> str:
@@ -88,16 +103,16 @@ def _value(value: Any) -> str:
         return f" {_indented(value)}"
     if isinstance(value, list) and value and all(isinstance(one, dict) and "text" in one for one in value):
         return "".join(f"\n{_said(one)}" for one in value) + "\n"
-    return f" {dump(value)}"
+    return f" {_LINE_ENDS.sub(lambda end: json.dumps(end[0])[1:-1], dump(value))}"
 
 
 def _said(message: dict[str, Any]) -> str:
-    action = f" ({message['action']})" if message.get("action") else ""
+    action = f" ({_NO_NAME.sub(' ', str(message['action']))})" if message.get("action") else ""
     return f"{message.get('role')}{action}: {_indented(str(message['text']))}"
 
 
 def _indented(text: str) -> str:
-    return text.replace("\n", "\n  ")
+    return _LINE_ENDS.sub("\n  ", text)
 
 
 def tokens(text: str) -> int:

@@ -13,7 +13,9 @@ LONGEST = 6000
 QUOTE = 6
 """Words in a row that make a quote of somebody."""
 
-MARKS = ("<instruction>", "</instruction>", "<fields>", "<current_instruction>", "<data>", "</data>")
+MARKS = tuple(
+    f"<{end}{name}>" for name in ("instruction", "fields", "current_instruction", "data") for end in ("", "/")
+)
 LONGEST_RUN = 60
 """Words without any punctuation between them."""
 

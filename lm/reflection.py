@@ -46,6 +46,9 @@ LEVELS = ((2000, 64), (800, 24), (300, 12), (120, 6))
 """How much of an example is shown, the first that fits: characters of a text, items of a list."""
 
 CUT = " [...]"
+_ODD = re.compile(r"\[(?=/?[A-Z_]{3,}\])|[\x85\u2028\u2029]")
+"""What some models take for a sign that somebody else speaks, or for the end of a line; outside texts JSON has none."""
+
 _TAGGED = (
     (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "[e-mail]"),
     (re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE), "[link]"),
@@ -193,7 +196,8 @@ def _size(lines: Sequence[str], room: int) -> int:
 
 def _line(example: Example, longest: int, most: int) -> str:
     """Write an example as a line of JSON in which no mark of the prompt can stand."""
-    return json.dumps(_cut(example, longest, most), ensure_ascii=False).replace("<", "\\u003c")
+    line = json.dumps(_cut(example, longest, most), ensure_ascii=False).replace("<", "\\u003c")
+    return _ODD.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def _cut(value: Any, longest: int, most: int) -> Any:

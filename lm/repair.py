@@ -48,7 +48,7 @@ def fit(text: str, model: type[BaseModel], signature: Any) -> tuple[dict[str, An
         AnswerError: it does not fit; the kind of error says why, and its text is the answer.
     """
     try:
-        return dict(model.model_validate_json(text)), []
+        return cleaned(dict(model.model_validate_json(text))), []
     except ValidationError:
         pass
     if not text.strip():
