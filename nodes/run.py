@@ -1,6 +1,7 @@
 """How an optimisation begins and how it ends: which modules can learn, and what became of them."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,9 @@ def conclude(state: OptimizationState, runtime: Runtime[Context]) -> Command[Any
 
 
 def report_page(folder: Path, report: Mapping[str, Any]) -> Path:
-    """Return where the page of a run is."""
-    return folder / str(report["profile"]) / "reports" / f"{report['run_id']}.html"
+    """Return where the page of a run is; a host may have named the run as it liked."""
+    name = re.sub(r"[^\w-]", "_", str(report["run_id"]), flags=re.ASCII)[:100]
+    return folder / str(report["profile"]) / "reports" / f"{name}.html"
 
 
 def _write_page(path: Path, text: str) -> None:

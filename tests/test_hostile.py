@@ -27,6 +27,7 @@ from understudy.watching import watching
 COUNT, TALKS = 1000, 100
 PER_TALK, TURNS = COUNT // TALKS, 4
 FILE = "[red]\x1b]0;owned\x07\u202e<img src=x>\n.jsonl"
+RUN = "../../../[red]<img src=x onerror=alert(1)>\x1b[2J\u202e{{ 7 * 7 }}"
 PROFILE = load_profile("default")
 
 
@@ -151,7 +152,7 @@ def test_a_thousand_hostile_texts_through_every_command(home: Path, ran: Ran) ->
 def every(ran: Ran, home: Path) -> None:
     """Run what learns and dreams, then every command that prints."""
     ran("replay", FILE)
-    ran("optimize", "--module", "intent", "--newest", "150")
+    ran("optimize", "--module", "intent", "--newest", "150", "--run-id", RUN)
     ran("dream", "--count", "3")
     for command in (
         "status", "versions", "doctor", "models", "suggestions --limit 300", "dataset --module intent",
@@ -167,7 +168,7 @@ def every(ran: Ran, home: Path) -> None:
     exported = (home / "out.jsonl").read_text(encoding="utf-8")
     assert not obeyed(exported) and len(exported.splitlines()) == TALKS * TURNS + 8
     pages = list((home / "optimized_modules").rglob("*.html"))
-    assert pages
+    assert len(pages) == 1 and pages[0].parent == home / "optimized_modules" / "default" / "reports"
     ran("ab", "status", "goals", "--picture", "course.svg")
     for path in [*pages, home / "course.svg"]:
         source = path.read_text(encoding="utf-8")
