@@ -12,7 +12,7 @@ from typing import Any
 
 from understudy.lm.words import STOP_WORDS
 from understudy.nodes.masking import folded, traces
-from understudy.nodes.orders import order_at
+from understudy.nodes.orders import order_at, readings
 from understudy.state import Role
 
 SPAN = 6
@@ -212,9 +212,11 @@ def _agent_spans(talk: Lines) -> set[int]:
 
 def _order_spans(plain: str) -> Iterator[int]:
     """Hash a message's words from where an order to the model begins; an order of three words is complete."""
-    sentences = [words_of(sentence) for sentence in _STOP.split(plain)]
-    start = order_at(sentences, plain)
-    if start is not None:
+    for reading in readings(plain):
+        sentences = [words_of(sentence) for sentence in _STOP.split(reading)]
+        start = order_at(sentences, reading)
+        if start is None:
+            continue
         yield from hashes([word for words in sentences for word in words][start:], ORDER_SPAN)
         for words in sentences:
             if len(words) == SHORT_ORDER and order_at([words], "") is not None:

@@ -14,6 +14,7 @@ import dspy
 
 from understudy.nodes.corpus import MIDWAY, ORDER_SPAN, SHARED, SHORT_ORDER, SPAN, WORD, Corpus, bare, hashes, joined
 from understudy.nodes.masking import folded, origins, traces
+from understudy.nodes.orders import readings
 from understudy.profile import Profile
 
 Kind = Literal["email", "url", "number", "value", "words", "name", "order"]
@@ -52,10 +53,19 @@ def finds(text: str, corpus: Corpus) -> list[Find]:
 
 def dictated(text: str, corpus: Corpus) -> list[Find]:
     """Return the pieces of a text that repeat an order which a customer gave to the model."""
-    words = list(WORD.finditer(folded(text)))
+    plain, *undone = readings(folded(text))
     why = "a customer's message gives this to the model as an order"
-    runs = [run for size in (ORDER_SPAN, SHORT_ORDER) for run in _runs(words, size, corpus.orders)]
-    return _shown(text, [_Place(start, end, "order", why) for start, end, _ in runs])
+    places = [_Place(start, end, "order", why) for start, end in _repeated(plain, corpus)]
+    if not places and any(True for reading in undone for _ in _repeated(reading, corpus)):
+        places = [_Place(0, len(plain), "order", f"{why}, here in disguise")]
+    return _shown(text, places)
+
+
+def _repeated(plain: str, corpus: Corpus) -> Iterator[tuple[int, int]]:
+    """Give the stretches of a text that repeat orders."""
+    words = list(WORD.finditer(plain))
+    for size in (ORDER_SPAN, SHORT_ORDER):
+        yield from ((start, end) for start, end, _ in _runs(words, size, corpus.orders))
 
 
 def program_texts(program: dspy.Module) -> dict[str, str]:

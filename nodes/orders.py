@@ -2,15 +2,18 @@
 
 It looks for phrases that people say to a language model: to drop its instructions, to answer in one way from now on, to
 be something else. A customer who wants something of the agent ("always use the side door", "forget it") says none.
-English only.
+English; of German, French, Spanish, Italian, Portuguese and Dutch the two commonest orders: to forget the instructions,
+and to answer always in one way.
 """
 
 import re
+from collections.abc import Iterator
 
 _SAY = (
     "answer|respond|reply|output|say|write|print|return|predict|classify|label|choose|pick|rate|score|report|mark|set"
 )
 _TELL = r"(?:answer(?! (?:my|the|me|your|this|that|for))|respond|output|print|predict|classify|label)"
+_WRITE = r"(?:write|put|add|insert|include|update|change|rewrite)"
 _MUST = r"(?:must|shall|should|will|need to|have to|are to|are required to)"
 _UNIT = r"(?:messages?|conversations?|customers?|questions?|inputs?|turns?|cases?|requests?)"
 _RULES = r"(?:instruct\w*|prompts?|rules|guidelines|directives?|programming|training|system message|orders)"
@@ -39,12 +42,28 @@ _ORDERS = [
     rf"(?:set|raise|put|make) (?:the |your |my |its )?{_FIELD} (?:to|as)\b",
     rf"as an? (?:{_MODEL})\b",
     r"you are now (?:an?|the|in|dan)\b",
+    r"pretend (?:you|to be)\b",
     r"(?:pretend|imagine|act|behave|roleplay|role play) (?:as|like|that|to be) (?:if )?(?:you|an?|the)\b",
     rf"(?:new|updated|real|hidden|secret|additional|further|following) {_RULES} (?:for|to) (?:you|the|any|every)\b",
     rf"(?:follow|obey|execute) (?:these|this|my|the following|only) (?:\w+ )?(?:{_RULES}|commands?)",
     rf"(?:reveal|print|repeat|output|show|leak|quote|copy) (?:\w+ ){{0,3}}?(?:your|system|hidden) (?:\w+ )?{_RULES}",
     r"(?:system prompt|developer mode|jailbreak|prompt injection)",
     rf"(?:note|message|attention|instructions?) (?:to |for )?(?:the |any |every |all )?{_JUDGE}\b",
+    r"(?:dear|hey|hello) (?:llm|language model|classifier|evaluator|grader|optimi[sz]er)\b",
+    rf"{_WRITE} (?:\w+ ){{0,6}}?(?:the|your|this) (?:new )?(?:instruction\b|prompt)",
+    rf"{_WRITE} (?:\w+ ){{0,2}}?your instructions",
+    r"(?:correct|right|true) (?:label|intent|class|score|output) (?:is|for|must|should)\b",
+    r"(?:remember|memori[sz]e|learn) (?:\w+ )?for (?:all|every|each|any|later|future)\b",
+    rf"(?:repeat|print|output) (?:\w+ ){{0,2}}?(?:words|text|everything|all|messages?) {_ABOVE}",
+    r"(?:ignorier|vergiss|vergess|missacht)\w* (?:\w+ ){0,4}?(?:anweisung|regel|vorgabe|instruktion)\w*",
+    r"(?:ab jetzt|ab sofort) (?:antwort|sag|schreib)\w*|antworte\w* (?:sie )?(?:immer|nur|stets|ausschliesslich)\b",
+    r"(?:ignore|oublie)\w* (?:\w+ )?(?:les|tes|vos|ces) (?:\w+ ){0,2}?(?:instruction|consigne|regle)s",
+    r"(?:ignor|olvid)\w* (?:\w+ )?(?:las|tus|sus|estas) (?:\w+ ){0,2}?(?:instruccione|regla|indicacione)s",
+    r"(?:ignor|dimentic)\w* (?:\w+ )?(?:le|tue|queste) (?:\w+ ){0,2}?(?:istruzioni|regole)",
+    r"(?:ignor|esque)\w* (?:\w+ )?(?:as|suas|tuas|estas) (?:\w+ ){0,2}?(?:instrucoes|regras)",
+    r"(?:negeer|vergeet) (?:\w+ ){0,3}?(?:instructies|regels|aanwijzingen)",
+    r"(?:repond|respond|rispond)(?:s|ez|e|a|i|ete)? (?:toujours|uniquement|siempre|solo|sempre|apenas)\b",
+    r"antwoord (?:altijd|alleen)\b",
     rf"(?:the|any|every|next|this) {_JUDGE} (?:must|should|shall|will|has to|needs to|is to)",
 ]
 _ORDER = re.compile(rf"\b(?:{'|'.join(_ORDERS)})")
@@ -57,6 +76,24 @@ _ROLE = re.compile(
 
 _BARE = re.compile(rf"(?:^|\b(?:please|and|then|now|must|should|so|also|but) )(?:always|only|never) (?:{_SAY})\b")
 """An order that names nobody; it begins a sentence or follows such a word, since `they always say` is none."""
+
+
+_RUN_ON = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_SPELT = re.compile(r"(?<!\w)\w([ ._*-])\w(?:\1\w)+(?!\w)")
+_MIXED = re.compile(r"\b(?=\w*[a-z])(?=\w*\d)\w+", re.IGNORECASE)
+_DIGITS = str.maketrans("013457", "oieast")
+
+
+def readings(plain: str) -> Iterator[str]:
+    """Give a message as written, and as one reads it whose words are run together, spelt out or mixed with digits.
+
+    Words that are spelt out letter by letter are told apart by a wider gap.
+    """
+    yield plain
+    parted = _SPELT.sub(lambda letters: re.sub("[ ._*-]", "", letters[0]), _RUN_ON.sub(" ", plain))
+    undone = _MIXED.sub(lambda word: word[0].translate(_DIGITS), parted)
+    if undone != plain:
+        yield undone
 
 
 def order_at(sentences: list[list[str]], plain: str) -> int | None:
