@@ -140,13 +140,12 @@ class Page(HTMLParser):
     """What a browser would make of a page or a picture.
 
     Attributes:
-        tags: the elements.
         harm: what would run, or ask somebody outside.
+        policy: the content security policy.
     """
 
     def __init__(self, source: str) -> None:
         super().__init__()
-        self.tags: set[str] = set()
         self.harm: list[str] = []
         self.policy = ""
         self._style = False
@@ -154,7 +153,6 @@ class Page(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
         self._style = tag == "style"
         if tag in (
             "script",
