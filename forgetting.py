@@ -120,7 +120,11 @@ def forget_expired(
     gym, started, days = gym_of(brain), time.monotonic(), brain.settings.rl_gym_retention_days
     if not days:
         raise InputError("RL_GYM_RETENTION_DAYS=0: everything is kept; set it to a number of days")
-    moment = ((present or datetime.now(UTC)) - timedelta(days=days)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    moment = (
+        ((present or datetime.now(UTC)) - timedelta(days=days))
+        .isoformat(timespec="microseconds")
+        .replace("+00:00", "Z")
+    )
     found: Counter[str] = Counter()
     versions: dict[str, Any] = {}
     with _nobody_learns(brain, _profiles_on_disk(brain)):

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from understudy.terminal import JSON, conversation_bar, open_brain, printable, show_result
+from understudy.showing import printable
+from understudy.terminal import JSON, conversation_bar, open_brain, say, show_result
 
 PROFILE = click.option("--profile", help="A profile's name; BRAIN_PROFILE's when left out.")
 
@@ -80,10 +81,10 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
     versions = found.pop("versions")
     show_result(found, False)
     if versions:
-        click.echo("These versions learnt from what was erased; they hold no customer's words (the gate saw to that):")
+        say("These versions learnt from what was erased; the check for customers' words has found none in them:")
     for one in versions:
         used = ", in use" if one["in_use"] else ""
-        click.echo(printable(f"  {one['module']} {one['version']} of profile {one['profile']}{used}: {one['retire']}"))
+        say(f"  {one['module']} {one['version']} of profile {one['profile']}{used}: {one['retire']}")
 
 
 @click.command()
