@@ -1,88 +1,24 @@
-"""LangGraph's checkpoints, in the gym's file: one a run, plain data only, and never traced."""
+"""LangGraph's checkpoints, in the gym's file: how its saver is opened, and graphs that save once and are not traced."""
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
-from zlib import compress, decompress
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import (
-    BaseCheckpointSaver,
-    ChannelVersions,
-    Checkpoint,
-    CheckpointMetadata,
-    CheckpointTuple,
-)
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langsmith import tracing_context
 from langsmith.utils import tracing_is_enabled
 
 from understudy.checkpoints.file import BUSY_SECONDS
 from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.gym_saver import GymSaver, SmallSerializer
+from understudy.checkpoints.threads import SHADOW
 from understudy.settings import current_settings
-
-
-class SmallSerializer(JsonPlusSerializer):
-    """Write what LangGraph writes, compressed: a checkpoint repeats class paths and keys, and shrinks to a third."""
-
-    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
-        """Return the kind of the data and the data."""
-        kind, data = super().dumps_typed(obj)
-        return (f"{kind}+zlib", compress(data, 1)) if len(data) > 200 else (kind, data)
-
-    def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        """Read both the compressed and the plain form."""
-        kind, content = data
-        return super().loads_typed(
-            (kind.removesuffix("+zlib"), decompress(content)) if kind.endswith("+zlib") else data
-        )
-
-
-class GymSaver(SqliteSaver):
-    """LangGraph's SQLite saver for asynchronous graphs, with short version numbers.
-
-    Its calls run in a thread, one hop each; the saver that LangGraph has for asynchronous graphs takes a hop for every
-    statement, cursor and commit.
-    """
-
-    def get_next_version(self, current: Any, channel: None) -> Any:
-        """Count channel versions with whole numbers; LangGraph's are 50 characters for each of 25 channels."""
-        return 1 if current is None else int(current) + 1
-
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return a checkpoint."""
-        return await asyncio.to_thread(self.get_tuple, config)
-
-    async def alist(self, config: RunnableConfig | None, **options: Any) -> AsyncIterator[CheckpointTuple]:
-        """Yield checkpoints, the newest first."""
-        for found in await asyncio.to_thread(lambda: list(self.list(config, **options))):
-            yield found
-
-    async def aput(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """Store a checkpoint."""
-        return await asyncio.to_thread(self.put, config, checkpoint, metadata, new_versions)
-
-    async def aput_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        """Store what a task wrote."""
-        await asyncio.to_thread(self.put_writes, config, writes, task_id, task_path)
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        """Delete all checkpoints of a thread."""
-        await asyncio.to_thread(self.delete_thread, thread_id)
 
 
 @asynccontextmanager
@@ -108,7 +44,8 @@ def _open(path: Path | None) -> GymSaver:
     # Autocommit: the file's write lock is held for one statement only.
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous=NORMAL")
-    saver = GymSaver(connection, serde=SmallSerializer(allowed_msgpack_modules=None))
+    connection.execute("PRAGMA secure_delete=ON")
+    saver = GymSaver(connection, SmallSerializer(allowed_msgpack_modules=None))
     saver.setup()
     return saver
 
@@ -143,7 +80,8 @@ class UntracedGraph(CompiledStateGraph[Any, Any, Any, Any]):
 class OneCheckpointGraph(UntracedGraph):
     """A compiled graph that saves once, at the end of a run, whatever durability its caller picked.
 
-    Every checkpoint has its run's `run_id` in its metadata.
+    The metadata of every checkpoint holds its run's `run_id`, the `conversation_id` that was posted, or else the
+    thread's, and `graph_id`.
     """
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
@@ -151,11 +89,20 @@ class OneCheckpointGraph(UntracedGraph):
         options["durability"] = None
         if isinstance(self.checkpointer, BaseCheckpointSaver):
             given, metadata = config or {}, (config or {}).get("metadata") or {}
-            run_id = str(given.get("run_id") or metadata.get("run_id") or uuid4())
-            config = cast(RunnableConfig, {**given, "metadata": {**metadata, "run_id": run_id}})
+            posted = input.get("conversation_id") if isinstance(input, Mapping) else None
+            said = {
+                "run_id": str(given.get("run_id") or metadata.get("run_id") or uuid4()),
+                "conversation_id": posted if posted and isinstance(posted, str) else _thread(given),
+                "graph_id": SHADOW,
+            }
+            config = cast(RunnableConfig, {**given, "metadata": {**metadata, **said}})
             options["durability"] = "exit"
         async for part in super().astream(input, config, **options):
             yield part
+
+
+def _thread(config: Mapping[str, Any]) -> str:
+    return str(config.get("configurable", {}).get("thread_id", ""))
 
 
 def save_once(graph: CompiledStateGraph[Any, Any, Any, Any]) -> OneCheckpointGraph:
