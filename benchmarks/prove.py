@@ -27,7 +27,15 @@ from typing import Any
 from unittest.mock import patch
 
 from understudy import cli
-from understudy.benchmarks import prove_compare, prove_dream, prove_learn, prove_ollama, prove_retention, prove_schedule
+from understudy.benchmarks import (
+    prove_compare,
+    prove_dream,
+    prove_learn,
+    prove_ollama,
+    prove_retention,
+    prove_saver,
+    prove_schedule,
+)
 from understudy.benchmarks.bad_input import cases
 from understudy.benchmarks.prove_ollama import Line
 from understudy.nodes.brain import Brain
@@ -297,6 +305,7 @@ TRIALS: dict[str, Callable[[Path, Path, argparse.Namespace], Iterator[Line]]] = 
     **prove_dream.TRIALS,
     **prove_schedule.TRIALS,
     **prove_retention.TRIALS,
+    **prove_saver.TRIALS,
 }
 NEED_STAR = (
     "kills",
