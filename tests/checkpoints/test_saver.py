@@ -275,6 +275,17 @@ async def test_a_conversation_that_is_erased_while_its_turn_runs_does_not_come_b
         assert count(saver, "checkpoints") == count(saver, "writes") == 0
 
 
+@pytest.mark.parametrize("name", ["rl_gym_enabled", "brain_enabled"])
+async def test_a_brain_that_keeps_nothing_keeps_no_checkpoint(home: Path, name: str) -> None:
+    brain = Brain(Settings(**{name: False}))
+    async with open_checkpointer() as saver:
+        answers = [await post(saver, brain, text, conversation_id="c1") for text in ("zero", "one")]
+        assert [len(answer["readings"]) for answer in answers] == [5 if name == "rl_gym_enabled" else 0] * 2
+        assert count(saver, "checkpoints") == count(saver, "writes") == 0
+    if brain.gym:
+        brain.gym.close()
+
+
 async def test_a_refused_post_leaves_nothing_behind(brain: Brain) -> None:
     async with open_checkpointer() as saver:
         with pytest.raises(InputError):
