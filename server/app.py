@@ -5,8 +5,10 @@ Turns are not read here: a run on the server reads its own, and `understudy serv
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 
@@ -47,4 +49,20 @@ def start() -> Scheduler | None:
     return scheduler
 
 
+def keep_posts_in_memory() -> None:
+    """Keep what is posted to `langgraph dev` out of the server's own files: the gym alone holds customers' words.
+
+    The server writes its list of threads and runs, with their inputs, every ten seconds and at its end, and its command
+    line overrules the setting against it, LANGGRAPH_DISABLE_FILE_PERSISTENCE. After a restart the list is empty, and
+    what waited in it is not run; a thread that is made again with its old id, and its graph_id in its metadata, has its
+    states from the gym. A file that an earlier server left is deleted: it holds words, and the server would run again
+    what is unfinished in it.
+    """
+    runtime = sys.modules.get("langgraph_runtime_inmem.database")
+    if runtime is not None:
+        runtime.GLOBAL_STORE.flag = "r"  # langgraph's PersistentDict is then never written
+        Path(runtime.GLOBAL_STORE.filename).unlink(missing_ok=True)
+
+
+keep_posts_in_memory()
 app = Starlette(lifespan=scheduled)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pickle
 import socket
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -26,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 class Server:
     def __init__(self, url: str, gym: Path) -> None:
         self.url, self.gym = url, gym
+        self.word = f"word-{uuid4()}"
 
     def call(self, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -52,8 +55,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     env["RL_GYM_DB_PATH"] = str(gym)
     env["OPTIMIZED_MODULES_DIR"] = str(folder / "optimized_modules")
     command = [Path(sys.executable).parent / "langgraph", "dev", "--no-browser", "--no-reload", "--port", str(port)]
+    command += ["--config", ROOT / "langgraph.json"]
+    left = folder / ".langgraph_api" / ".langgraph_ops.pckl"
+    left.parent.mkdir()
+    left.write_bytes(pickle.dumps({}))  # an earlier server's
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
         server = Server(f"http://127.0.0.1:{port}", gym)
         for _ in range(200):
             try:
@@ -67,6 +74,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.wait(20)
     with sqlite3.connect(gym) as connection:
         assert connection.execute("SELECT * FROM lease").fetchall() == [], "a server that ends gives its lease back"
+    written = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(gym.name)]
+    assert [path for path in written if server.word.encode() in path.read_bytes()] == [], "words outside the gym"
+    assert left.parent / "store.pckl" in written and left not in written
+    assert "Custom checkpointer missing" not in (folder / "log").read_text()
 
 
 def test_the_server_runs_the_scheduler_once_and_ends_by_giving_its_lease_back(server: Server) -> None:
@@ -145,6 +156,25 @@ def test_two_posts_on_a_thread_are_one_conversation(server: Server) -> None:
         ).fetchone()
     assert rows == [(0, "At what time?", "ask_time", "at nine"), (1, None, None, None)]
     assert saved == found == (2,)
+
+
+def test_what_is_posted_is_in_the_gym_alone(server: Server) -> None:
+    thread = server.thread()
+    server.post(thread, input={"messages": [user(f"please note {server.word}")]})
+    with sqlite3.connect(server.gym) as gym:
+        found = gym.execute("SELECT count(*) FROM events WHERE instr(text, ?)", [server.word]).fetchone()
+    assert found == (1,)  # that no other file has it is seen when the server has ended, and has written all it writes
+
+
+def test_a_thread_is_copied_and_deleted_with_its_checkpoints(server: Server) -> None:
+    thread = server.thread()
+    server.post(thread, input={"messages": [user("Can you take my van on Friday?")]})
+    copy = server.call(f"/threads/{thread}/copy", {})["thread_id"]
+    assert server.call("/threads/prune", {"thread_ids": [thread], "strategy": "delete"}) == {"pruned_count": 1}
+    with sqlite3.connect(server.gym) as gym:
+        left = gym.execute("SELECT thread_id FROM checkpoints WHERE thread_id IN (?, ?)", [thread, copy]).fetchall()
+    assert left == [(copy,)]
+    assert server.post(copy, input={"messages": [user("at nine")]})["turn"] == 1
 
 
 def test_a_whole_conversation_can_be_posted_at_once(server: Server) -> None:
