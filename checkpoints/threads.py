@@ -26,7 +26,9 @@ _SETUP = (
     "CREATE INDEX IF NOT EXISTS brain_decisions_run ON brain_decisions (run_id)",
     # A conversation that is erased while a turn of it runs would come back with the turn's checkpoint.
     "CREATE TRIGGER IF NOT EXISTS checkpoints_not_in_the_log BEFORE INSERT ON checkpoints"
-    f" WHEN json_extract(CAST(NEW.metadata AS TEXT), '$.graph_id') = '{SHADOW}' AND NOT EXISTS (SELECT 1 FROM events"
+    f" WHEN json_extract(CAST(NEW.metadata AS TEXT), '$.graph_id') = '{SHADOW}'"
+    " AND json_extract(CAST(NEW.metadata AS TEXT), '$.conversation_id') IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM events"
     "  WHERE conversation_id = json_extract(CAST(NEW.metadata AS TEXT), '$.conversation_id'))"
     " BEGIN SELECT RAISE(IGNORE); END",
 )

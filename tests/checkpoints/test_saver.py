@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
@@ -170,6 +171,21 @@ async def test_a_thread_without_decisions_keeps_its_newest_checkpoint_and_resume
             assert answer == {"done": [f"run of {thread}", "first", "this", "last"]}
         await saver.aprune(["t1"], strategy="delete_all")
         assert count(saver, "checkpoints", "thread_id = 't1'") == count(saver, "writes", "thread_id = 't1'") == 0
+
+
+async def test_a_thread_whose_channels_are_read_back_to_a_snapshot_keeps_all(home: Path) -> None:
+    class Deltas(TypedDict):
+        done: Annotated[list[str], DeltaChannel(lambda values, news: [*values, *(n for new in news for n in new)])]
+
+    async with open_checkpointer() as saver:
+        graph = StateGraph(Deltas)
+        graph.add_node("only", lambda state: {"done": ["only"]})
+        graph.add_edge(START, "only")
+        compiled = graph.compile(checkpointer=saver)
+        for _ in range(3):
+            await compiled.ainvoke({"done": ["run"]}, at("t1"))
+        await saver.aprune(["t1"])
+        assert (await compiled.aget_state(at("t1"))).values == {"done": ["run", "only"] * 3}
 
 
 async def test_a_strategy_that_does_not_exist_deletes_nothing(brain: Brain) -> None:

@@ -177,6 +177,16 @@ def test_a_thread_is_copied_and_deleted_with_its_checkpoints(server: Server) -> 
     assert server.post(copy, input={"messages": [user("at nine")]})["turn"] == 1
 
 
+def test_a_state_can_be_changed_also_where_nothing_was_said_yet(server: Server) -> None:
+    (assistant,) = server.call("/assistants/search", {"graph_id": "shadow"})
+    silent = server.call("/threads", {"metadata": {"graph_id": "shadow", "assistant_id": assistant["assistant_id"]}})
+    spoken = server.thread()
+    server.post(spoken, input={"messages": [user("Can you take my van on Friday?")]})
+    for thread in (str(silent["thread_id"]), spoken):
+        server.call(f"/threads/{thread}/state", {"values": {"state": {"tier": "gold"}}, "as_node": "record"})
+        assert server.call(f"/threads/{thread}/state")["values"]["state"] == {"tier": "gold"}
+
+
 def test_a_whole_conversation_can_be_posted_at_once(server: Server) -> None:
     thread = server.thread()
     answer = server.post(thread, input={"conversation_id": "long", "messages": [user(f"m{i}") for i in range(12)]})
