@@ -40,19 +40,19 @@ _NO_CHECKPOINT = (
 
 _KEEP_LATEST = (
     # The newest checkpoint; the newest of each decision's run; all, where LangGraph's channels of the kind "delta" are
-    # read by going back to their last snapshot.
-    "WITH asked AS (SELECT value AS thread_id FROM json_each(?)), kept AS ("
-    " SELECT thread_id, checkpoint_ns, max(checkpoint_id) FROM asked CROSS JOIN checkpoints USING (thread_id)"
+    # read by going back to their last snapshot. Beside max(), SQLite gives the rowid of the row that has it.
+    "WITH asked AS (SELECT value AS thread_id FROM json_each(?)), kept (row, newest) AS ("
+    " SELECT c.rowid, max(checkpoint_id) FROM asked CROSS JOIN checkpoints c USING (thread_id)"
     "  GROUP BY thread_id, checkpoint_ns"
-    " UNION SELECT thread_id, checkpoint_ns, max(checkpoint_id) FROM asked CROSS JOIN checkpoints c USING (thread_id)"
+    " UNION SELECT c.rowid, max(checkpoint_id) FROM asked CROSS JOIN checkpoints c USING (thread_id)"
     f"  WHERE EXISTS (SELECT 1 FROM brain_decisions d WHERE d.run_id = {_RUN} AND d.thread_id = c.thread_id)"
     f"  GROUP BY thread_id, checkpoint_ns, {_RUN}"
-    " UNION SELECT thread_id, checkpoint_ns, n.checkpoint_id FROM (SELECT DISTINCT thread_id, checkpoint_ns FROM asked"
+    " UNION SELECT c.rowid, NULL FROM (SELECT DISTINCT thread_id, checkpoint_ns FROM asked"
     "   CROSS JOIN checkpoints USING (thread_id)"
     "   WHERE json_type(CAST(metadata AS TEXT), '$.counters_since_delta_snapshot') IS NOT NULL)"
-    "  CROSS JOIN checkpoints n USING (thread_id, checkpoint_ns))"
-    " DELETE FROM checkpoints WHERE thread_id IN asked"
-    "  AND (thread_id, checkpoint_ns, checkpoint_id) NOT IN kept",
+    "  CROSS JOIN checkpoints c USING (thread_id, checkpoint_ns))"
+    " DELETE FROM checkpoints WHERE rowid IN (SELECT c.rowid FROM asked CROSS JOIN checkpoints c USING (thread_id)"
+    "  EXCEPT SELECT row FROM kept)",
     # A step that ends just now may write before its own, newer checkpoint is there.
     f"DELETE FROM writes WHERE thread_id IN (SELECT value FROM json_each(?)) AND {_NO_CHECKPOINT}"
     " AND checkpoint_id < (SELECT max(n.checkpoint_id) FROM checkpoints n"
