@@ -108,7 +108,7 @@ class GymFile:
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # most of it, beside those who write
             self.connection.execute("PRAGMA busy_timeout=0")
             try:
-                return self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+                return bool(self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
             finally:
                 self.connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
 
