@@ -129,6 +129,8 @@ async def _outcome(graph: Any, config: RunnableConfig, gym: Gym, run_id: str) ->
     state = await graph.aget_state(config)
     report = state.values.get("report")
     if report is not None:
+        # The report is in its table; instructions that did not pass the check for customers' words are not to stay.
+        await graph.checkpointer.adelete_thread(run_id)
         return dict(report)
     waiting = [interrupt.value for task in state.tasks for interrupt in task.interrupts]
     results = dict(state.values.get("results") or {})
