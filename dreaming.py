@@ -7,12 +7,12 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
+from understudy.checkpoints.file import explained
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.graph.dream import create_dream_workflow
 from understudy.nodes.brain import Brain, WithBrain, own_brain
 from understudy.nodes.memory import forget_cycle
 from understudy.nodes.recall import next_cycle
-from understudy.observing import explained
 from understudy.optimize import NoRun, alone, gym_of
 
 STEPS = 20_000
@@ -57,7 +57,7 @@ async def dream(
     """
     gym, name = gym_of(brain), brain.profile(profile).name
     started = time.perf_counter()
-    with alone(brain.settings.optimized_modules_dir / name, "dreaming"), explained(gym):
+    with alone(brain.settings.optimized_modules_dir / name, "dreaming"), explained(gym.path):
         if cycle and (known := gym.dreams.report(name, cycle)):
             return known
         cycle = gym.dreams.unfinished_cycle(name) or cycle or next_cycle(gym, name)

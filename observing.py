@@ -1,15 +1,12 @@
 """Run the turns that wait in the log: conversations side by side, the turns of one in order."""
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from understudy.checkpoints.file import GymError
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.saver import OneCheckpointGraph
 from understudy.intake import UnderstudyError
@@ -110,15 +107,3 @@ def thread_of(conversation_id: str) -> str:
         return str(UUID(conversation_id))
     except ValueError:
         return str(uuid5(NAMESPACE_URL, f"understudy:{conversation_id}"))
-
-
-@contextmanager
-def explained(gym: Gym) -> Iterator[None]:
-    """Say of the saver's errors what the gym says of its own."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise GymError(
-            f"gym {gym.path}: {error}; what was written before is kept: see that there is room and that no other"
-            " program holds it, and run it again"
-        ) from error

@@ -12,6 +12,7 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
+from understudy.checkpoints.file import explained
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.checkpoints.versioning import BASELINE, ModuleVersioning
@@ -83,7 +84,7 @@ async def optimize(
     """
     gym, name = gym_of(brain), brain.profile(profile).name
     asked: dict[str, Any] = {"profile": name, "modules": modules or [], **({"newest": newest} if newest else {})}
-    with alone(brain.settings.optimized_modules_dir / name, "optimizing"):
+    with alone(brain.settings.optimized_modules_dir / name, "optimizing"), explained(gym.path):
         known = gym.run(run_id) if run_id else None
         if known and known.get("ended_at"):
             return known
@@ -147,7 +148,7 @@ async def approve(brain: Brain, profile: str | None, answers: dict[str, bool]) -
         NoRun: no run of the profile waits for these modules.
     """
     gym, name = gym_of(brain), brain.profile(profile).name
-    with alone(brain.settings.optimized_modules_dir / name, "optimizing"):
+    with alone(brain.settings.optimized_modules_dir / name, "optimizing"), explained(gym.path):
         run_id = gym.unfinished_run(name) or ""
         async with open_checkpointer(gym.path) as saver:
             graph = create_optimization_workflow(checkpointer=saver)
@@ -271,8 +272,13 @@ def alone(folder: Path, what: str) -> Iterator[None]:
     with open(opened, "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise OptimizationBusy(
                 f"{folder}: another process is {what} for this profile; wait for it to end"
             ) from None
+        except OSError as error:
+            said = (
+                f"{folder}: cannot be locked: {error.strerror}; set OPTIMIZED_MODULES_DIR to a folder on a local disk"
+            )
+            raise UnderstudyError(said) from None
         yield

@@ -9,12 +9,13 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+from understudy.checkpoints.file import explained
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.intake import clean_text
 from understudy.nodes.brain import Brain
-from understudy.observing import Observer, ReplayError, explained, gym_to_observe, run_turn
+from understudy.observing import Observer, ReplayError, gym_to_observe, run_turn
 from understudy.profile import Profile
 from understudy.recording import Lines, Recording
 
@@ -72,7 +73,7 @@ async def replay(
     report = Report(Lines(paths, brain.settings.brain_profile))
     started = time.perf_counter()
     gym.requeue_unsaved()
-    with explained(gym):
+    with explained(gym.path):
         async with open_checkpointer(gym.path) as saver:
             graph = create_shadow_workflow(checkpointer=saver)
             observer = Observer(graph, brain, gym, on_conversation, report.turn_ms.append, on_wait)
@@ -116,7 +117,7 @@ async def teller(brain: Brain) -> AsyncIterator[Callable[..., Awaitable[dict[str
     """Open the gym once for many calls as those to `tell`."""
     if (gym := brain.gym) is None:
         raise ReplayError("RL_GYM_ENABLED=false: there is no gym; set it to true")
-    with explained(gym):
+    with explained(gym.path):
         async with open_checkpointer(gym.path) as saver:
             graph = create_shadow_workflow(checkpointer=saver)
 

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from understudy.checkpoints.file import GymError
+from understudy.checkpoints.file import GymError, explained
+from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.jobs import INBOX
 from understudy.checkpoints.lease import Lease
 from understudy.checkpoints.saver import open_checkpointer
@@ -18,7 +19,7 @@ from understudy.graph.schedule import Scheduler
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.intake import UnderstudyError
 from understudy.nodes.brain import Brain
-from understudy.observing import Observer, explained, gym_to_observe
+from understudy.observing import Observer, gym_to_observe
 
 Say = Callable[[str], object]
 
@@ -83,7 +84,7 @@ class _Inbox(Observer):
     async def observe(self, conversation_id: str) -> None:
         """Run the waiting turns of a conversation; what fails is told and tried again later."""
         try:
-            with explained(self.gym):
+            with explained(self.gym.path):
                 await super().observe(conversation_id)
             self.conversations.add(conversation_id)
         except UnderstudyError as error:
@@ -148,14 +149,14 @@ async def serve(brain: Brain, say: Say) -> dict[str, Any]:
         turns += 1
         inbox.turn_read()
 
-    with explained(gym):
+    with explained(gym.path):
         async with open_checkpointer(gym.path) as saver:
             graph = create_shadow_workflow(checkpointer=saver)
             inbox = _Inbox(
                 graph, brain, gym, lambda _: None, count,
                 lambda why: inbox.tell("model server", f"waiting for the model server: {why}"), lease, say,
             )  # fmt: skip
-            stopped = _Stopped(inbox.stopping, say)
+            stopped = _Stopped(inbox.stopping, gym, say)
             _greet(brain, profile, say)
             lease.start()
             if scheduler:
@@ -201,10 +202,10 @@ def _greet(brain: Brain, profile: str, say: Say) -> None:
 class _Stopped:
     """Has SIGTERM and SIGINT set an event, and sees to it that the process ends then."""
 
-    def __init__(self, stopping: asyncio.Event, say: Say) -> None:
+    def __init__(self, stopping: asyncio.Event, gym: Gym, say: Say) -> None:
         self.by: str | None = None
-        self._stopping, self._say = stopping, say
-        self._last = threading.Timer(SECONDS_TO_END, os._exit, (1,))
+        self._stopping, self._gym, self._say = stopping, gym, say
+        self._last = threading.Timer(SECONDS_TO_END, self._end)
         self._last.daemon = True
         for one in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(one, self._stop, one.name)
@@ -215,6 +216,14 @@ class _Stopped:
             self._say(f"{name}: ending; turns that are not read yet stay in the log")
             self._stopping.set()
             self._last.start()
+
+    def _end(self) -> None:
+        """End the process, whatever it waits for."""
+        self._say(
+            f"gym {self._gym.path}: could not be closed in {SECONDS_TO_END:.0f} s, another program seems to hold it;"
+            " ended all the same: what is written is kept"
+        )
+        os._exit(1)
 
     def in_time(self) -> None:
         """Say that all has ended."""

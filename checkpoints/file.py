@@ -6,30 +6,80 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
 from understudy.checkpoints.schema import migrations
 from understudy.intake import UnderstudyError
 
+T = TypeVar("T")
+
 BUSY_SECONDS = 10
 """How long a statement waits for another process's write."""
+
+LOOK_SECONDS = 0.1
+"""How often is looked whether a long statement is done, or is to be ended."""
+
+LOCAL_DISK = (
+    "put the gym on a disk of this machine: processes that use it must share memory and locks, which no network share"
+    " offers (https://www.sqlite.org/wal.html)"
+)
+_READ_ONLY = "its disk is read-only; copy it to one that can be written, and set RL_GYM_DB_PATH to the copy"
+_WRITING = (
+    "it cannot be written; check its owner and mode",
+    "its folder must be writable too: SQLite keeps two files beside it, -wal and -shm",
+)
+_ADVICE: tuple[tuple[tuple[str, ...], tuple[int, ...], str], ...] = (
+    (("is full",), (errno.ENOSPC, errno.EDQUOT), "what was written before is kept; make room and run it again"),
+    ((), (errno.EROFS,), _READ_ONLY),
+    (("locking protocol",), (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS), f"its disk cannot lock; {LOCAL_DISK}"),
+    (("locked", "busy"), (), "another program holds it; close that one and run it again"),
+    (
+        ("not a database",),
+        (),
+        "it is not a gym or is damaged; move it away, or set RL_GYM_DB_PATH to another file",
+    ),
+    (
+        ("malformed",),
+        (),
+        "it is damaged; stop what uses it, and restore a backup or run: understudy doctor --repair",
+    ),
+    (
+        ("disk I/O error",),
+        (errno.EIO,),
+        "its disk fails, or another program has changed the file; stop what uses it, see to the disk and run:"
+        " understudy doctor --repair",
+    ),
+    (("readonly",), (errno.EACCES, errno.EPERM), _WRITING[0]),
+    (("unable to open",), (), _WRITING[1]),
+)
 
 
 class GymError(UnderstudyError):
     """The gym's file cannot be used; the message names the file and what to do."""
 
 
+@contextmanager
+def explained(path: Path, *more: type[Exception]) -> Iterator[None]:
+    """Turn SQLite's errors about a gym into one line that says what to do, and errors of some more kinds."""
+    kinds: tuple[type[Exception], ...] = (sqlite3.DatabaseError, *more)
+    try:
+        yield
+    except kinds as error:
+        raise GymError(f"gym {path}: {error}; {_advice(error, path)}") from error
+
+
 class GymFile:
     """The open file: its schema is up to date, and its statements run one after the other; thread-safe.
 
     One connection, one writer at a time: a lock inside the process, SQLite's own between processes. A commit survives a
-    killed process (WAL, synchronous=NORMAL).
+    killed process (WAL, synchronous=NORMAL). On a read-only disk it can be read.
 
     Args:
         path: the file; it is made with mode 0600 if it is not there, and migrated if it is older.
@@ -41,21 +91,16 @@ class GymFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
-        with self.explained():
-            _touch(path)
-            self.connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
-            )
+        with explained(path, OSError):
+            self.is_read_only = path.is_file() and on_read_only_disk(path)
+            if not self.is_read_only:
+                _touch(path)
+            self.connection = open_to_read(path) if self.is_read_only else connect(path)
             self.connection.row_factory = sqlite3.Row
             try:
-                # Whoever is first with a new file has it alone: else all would wait for each other's first writes.
-                with _alone(path) if path.stat().st_size == 0 else nullcontext():
-                    # A decision fills half of SQLite's usual page of 4,096 bytes and leaves the other half empty.
-                    self.connection.execute("PRAGMA page_size=8192")
-                    self.connection.execute("PRAGMA journal_mode=WAL")
-                    self.connection.execute("PRAGMA synchronous=NORMAL")
-                    self.connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
-                    self._migrate()
+                if not self.is_read_only:
+                    self._prepare()
+                self._migrate()
             except BaseException:
                 self.connection.close()
                 raise
@@ -65,20 +110,37 @@ class GymFile:
         with self._lock:
             self.connection.close()
 
+    def _prepare(self) -> None:
+        """Set what stands in the file itself, and how this connection writes to it."""
+        # Whoever is first with a new file has it alone: else all would wait for each other's first writes.
+        with _alone(self.path) if self.path.stat().st_size == 0 else nullcontext():
+            # A decision fills half of SQLite's usual page of 4,096 bytes and leaves the other half empty.
+            self.connection.execute("PRAGMA page_size=8192")
+            mode = self.connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            if mode != "wal":
+                raise GymError(
+                    f"gym {self.path}: SQLite's log for several processes (WAL) cannot be used; {LOCAL_DISK}"
+                )
+            self.connection.execute("PRAGMA synchronous=NORMAL")
+            self.connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
+
     def _migrate(self) -> None:
         """Bring the schema up to date, one process at a time."""
         db = Database(self.connection)
-        known = {migration.name for migration in migrations.pending(db)} | {m.name for m in migrations.applied(db)}
+        pending = migrations.pending(db)
+        known = {migration.name for migration in pending} | {m.name for m in migrations.applied(db)}
         if unknown := known - {migration.name for migration in migrations._migrations}:
             raise GymError(f"{self.path} was made by a newer understudy ({max(unknown)}); upgrade this one to open it")
-        if migrations.pending(db):
+        if pending and self.is_read_only:
+            raise GymError(f"{self.path} was made by an older understudy, and {_READ_ONLY}")
+        if pending:
             with _alone(self.path):
                 migrations.apply(db)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the file for one transaction; inside another one this is a part of it."""
-        with self._lock, self.explained():
+        with self._lock, explained(self.path):
             if self.connection.in_transaction:
                 yield
                 return
@@ -91,20 +153,12 @@ class GymFile:
                     self.connection.execute("ROLLBACK")
                 raise
 
-    @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turn SQLite's and the system's errors into one line that says what to do."""
-        try:
-            yield
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise GymError(f"gym {self.path}: {error}; {_advice(error)}") from error
-
     def log_is_empty(self) -> bool:
         """Fold SQLite's log into the file and empty it; False when somebody reads an earlier state of the file.
 
         It does not wait for readers: others could not write meanwhile.
         """
-        with self._lock, self.explained():
+        with self._lock, explained(self.path):
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # most of it, beside those who write
             self.connection.execute("PRAGMA busy_timeout=0")
             try:
@@ -114,12 +168,12 @@ class GymFile:
 
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         """Return the rows of a statement."""
-        with self._lock, self.explained():
+        with self._lock, explained(self.path):
             return self.connection.execute(sql, values).fetchall()
 
     def row(self, sql: str, *values: Any) -> sqlite3.Row | None:
         """Return the first row of a statement, or None."""
-        with self._lock, self.explained():
+        with self._lock, explained(self.path):
             found: sqlite3.Row | None = self.connection.execute(sql, values).fetchone()
             return found
 
@@ -129,9 +183,63 @@ class GymFile:
         return int(found[0]) if found else 0
 
 
+def patiently(connection: sqlite3.Connection, work: Callable[[], T], on_wait: Callable[[], None] = lambda: None) -> T:
+    """Return what a long statement does, and call `on_wait` every LOOK_SECONDS meanwhile.
+
+    It runs in a thread: SQLite does not look up from its work, and Ctrl-C would have to wait for it.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            while not wait((future,), LOOK_SECONDS).done:
+                on_wait()
+        except BaseException:
+            while not future.done():  # told before the statement has begun, SQLite forgets it
+                connection.interrupt()
+                wait((future,), LOOK_SECONDS)
+            raise
+        return future.result()
+
+
 def now() -> str:
     """Return the time in UTC, ISO 8601, microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a gym without changing anything in its file; its schema may be of any age.
+
+    On a read-only disk SQLite cannot make the two files in which it notes who reads what. There the file is taken for
+    one that nobody writes to (https://www.sqlite.org/wal.html, "Read-Only Databases"), unless they are there.
+
+    Raises:
+        OSError, sqlite3.DatabaseError, GymError: it cannot be opened.
+    """
+    real = path.resolve(strict=True)
+    if real.is_dir():
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    log, notes = (real.with_name(real.name + end) for end in ("-wal", "-shm"))
+    is_alone = on_read_only_disk(real) and not notes.exists()
+    if is_alone and log.exists() and log.stat().st_size:
+        raise GymError(f"gym {path}: its newest rows are in {log.name}; {_READ_ONLY}, with that file beside it")
+    return connect(f"{real.as_uri()}?{'immutable=1' if is_alone else 'mode=ro'}")
+
+
+def connect(where: Path | str) -> sqlite3.Connection:
+    """Open a file by its path, or by an address that begins with `file:`."""
+    return sqlite3.connect(
+        where,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        uri=isinstance(where, str),
+    )
+
+
+def on_read_only_disk(path: Path) -> bool:
+    """Say whether a file or folder is on a disk that nothing can be written to, whoever tries."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def _touch(path: Path) -> None:
@@ -173,14 +281,10 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _advice(error: Exception) -> str:
-    text = str(error)
-    if "full" in text or getattr(error, "errno", None) == errno.ENOSPC:
-        return "what was written before is kept; make room and run it again"
-    if "locked" in text or "busy" in text:
-        return "another program holds it; close that one and run it again"
-    if "not a database" in text or "malformed" in text:
-        return "it is not a gym or is damaged; move it away, or set RL_GYM_DB_PATH to another file"
-    if "readonly" in text or isinstance(error, PermissionError):
-        return "it cannot be written; check its owner and mode"
+def _advice(error: Exception, path: Path) -> str:
+    """Return what to do; the words are those of SQLite, the numbers those of the system."""
+    text, number = str(error), getattr(error, "errno", None)
+    for words, numbers, advice in _ADVICE:
+        if number in numbers or any(word in text for word in words):
+            return _READ_ONLY if advice in _WRITING and path.exists() and on_read_only_disk(path) else advice
     return "check RL_GYM_DB_PATH"

@@ -201,5 +201,7 @@ def test_a_damaged_gym_is_one_line(home: Path) -> None:
     content = bytearray((home / "g.db").read_bytes())
     content[5000:40_000] = b"?" * 35_000
     (home / "g.db").write_bytes(content)
-    with pytest.raises(GymError, match="damaged; move it away"):
+    with pytest.raises(
+        GymError, match="it is damaged; stop what uses it, and restore a backup or run: understudy doctor --repair"
+    ):
         asyncio.run(observe(home / "g.db", Path(os.devnull)))

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -216,3 +217,25 @@ def test_a_signal_ends_it_in_time_whatever_the_model_does(gym: Gym, ollama: Olla
         time.sleep(0.01)
     found = served.end(signal.SIGTERM)
     assert (found["turns"], gym.inbox()) == (0, ["c1"])
+
+
+async def test_it_says_so_when_another_program_holds_the_gym_to_the_end(
+    gym: Gym, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("understudy.serve.SECONDS_TO_END", 0.2)
+    ended: list[int] = []
+    said: list[str] = []
+    other = sqlite3.connect(gym.path, isolation_level=None, check_same_thread=False)
+
+    def end(code: int) -> None:
+        ended.append(code)
+        other.execute("ROLLBACK")
+
+    monkeypatch.setattr("understudy.serve.os._exit", end)
+    serving = asyncio.create_task(serve(Brain(Settings()), said.append))
+    await until(lambda: gym.jobs.holder(INBOX) and gym.jobs.holder(SCHEDULER))
+    other.execute("BEGIN IMMEDIATE")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await serving
+    other.close()
+    assert ended == [1] and said[-1].startswith("gym brain_gym.db: could not be closed in 0 s, another program seems")
