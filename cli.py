@@ -180,21 +180,6 @@ def serve(as_json: bool) -> None:
 
 @commands.command()
 @JSON
-def doctor(as_json: bool) -> int:
-    """Check that everything is there; the exit status is 1 when something needed is missing."""
-    from understudy.doctor import doctor as look
-
-    checks = look()
-    if as_json:
-        click.echo(json.dumps({"checks": checks}))
-    else:
-        for check in checks:
-            say(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']}: {check['detail']}")
-    return 0 if all(check["ok"] for check in checks) else 1
-
-
-@commands.command()
-@JSON
 def models(as_json: bool) -> None:
     """List what the model server has, and which roles play it."""
     from understudy.lm.stock import models as look

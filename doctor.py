@@ -1,29 +1,41 @@
 """Is everything there? Each check says what to do when something is not."""
 
-import os
+import re
 import shutil
-import stat
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import dspy
 
-from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.file import LOCAL_DISK, on_read_only_disk
 from understudy.intake import UnderstudyError
 from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.roles import Role, get_lm, talkers
 from understudy.lm.stock import checks as server_checks
 from understudy.nodes.modules import MODULES
 from understudy.profile import load_profile
+from understudy.repair import Mended, gym_is_sound, others_cannot_read, programs_load, rows_belong, tests_can_go_on
 from understudy.settings import Settings
 
 MIN_FREE_MB = 200
 
+MOUNTS = Path("/proc/mounts")
 
-def doctor() -> list[dict[str, Any]]:
-    """Return the checks: name, ok, detail."""
+REMOTE = (
+    "nfs nfs4 cifs smb3 smbfs 9p afs ceph lustre glusterfs beegfs gpfs ocfs2 gfs2 ncpfs fuse.sshfs fuse.glusterfs"
+    " fuse.ceph fuse.ceph-fuse fuse.s3fs fuse.rclone fuse.davfs davfs fuse.gcsfuse fuse.juicefs"
+).split()
+"""File systems of other machines, or shared with them."""
+
+
+def doctor(mended: Mended = None) -> list[dict[str, Any]]:
+    """Return the checks: name, ok, detail.
+
+    Given a list, what can be mended is mended first, and a line for each thing that was done is added to the list.
+    """
     checks: list[dict[str, Any]] = []
 
     def check(name: str, look: Callable[[], str]) -> bool:
@@ -37,7 +49,12 @@ def doctor() -> list[dict[str, Any]]:
         return checks
     settings = Settings()
     check("profile", lambda: _profile(settings))
-    check("gym", lambda: _gym_is_sound(settings))
+    is_sound = check("gym", lambda: gym_is_sound(settings, mended))
+    check("programs", lambda: programs_load(settings, mended))
+    if is_sound and settings.rl_gym_enabled and settings.rl_gym_db_path.exists():
+        check("rows", lambda: rows_belong(settings, mended))
+        check("A/B tests", lambda: tests_can_go_on(settings, mended))
+    check("modes", lambda: others_cannot_read(settings, mended))
     check("disk", lambda: _room(settings))
     for name, look in server_checks(settings):
         if not check(name, look):
@@ -54,28 +71,32 @@ def _profile(settings: Settings) -> str:
     return f"{profile.name}: {len(profile.intents)} intents, {len(profile.next_steps)} next steps"
 
 
-def _gym_is_sound(settings: Settings) -> str:
-    path = settings.rl_gym_db_path
-    if not settings.rl_gym_enabled:
-        return "switched off (RL_GYM_ENABLED=false)"
-    if not path.exists():
-        return f"{path} is not there yet; the first observation makes it"
-    gym = Gym(path)
-    found, mode = gym.check(), stat.S_IMODE(os.stat(path).st_mode)
-    gym.close()
-    if found != "ok":
-        raise UnderstudyError(f"{path} is damaged: {found}; restore a backup, or set RL_GYM_DB_PATH to another file")
-    if mode & 0o077:
-        raise UnderstudyError(f"{path} can be read by others (mode {mode:o}); run: chmod 600 {path}")
-    return f"{path} is sound, mode {mode:o}"
-
-
 def _room(settings: Settings) -> str:
-    folders = settings.rl_gym_db_path.absolute().parents
-    free = shutil.disk_usage(next(folder for folder in folders if folder.is_dir())).free // 1_000_000
+    gym = settings.rl_gym_db_path.absolute()
+    folder = next(folder for folder in gym.parents if folder.is_dir())
+    if (kind := _file_system(folder)) in REMOTE:
+        raise UnderstudyError(f"{settings.rl_gym_db_path} is on a network file system ({kind}); {LOCAL_DISK}")
+    if on_read_only_disk(folder):
+        raise UnderstudyError(f"{settings.rl_gym_db_path} is on a read-only disk; there the gym can only be read")
+    free = shutil.disk_usage(folder).free // 1_000_000
     if free < MIN_FREE_MB:
         raise UnderstudyError(f"{free} MB free beside {settings.rl_gym_db_path}; make room for {MIN_FREE_MB} MB")
     return f"{free:,} MB free"
+
+
+def _file_system(folder: Path) -> str | None:
+    """Return the kind of file system that a folder is on, where the machine tells."""
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    here, depth, found = folder.resolve(), 0, None
+    for line in lines:
+        _, place, kind, *_ = line.split(" ")
+        mounted = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), place))
+        if len(mounted.parts) >= depth and (here == mounted or mounted in here.parents):
+            depth, found = len(mounted.parts), kind  # of two at one place the later one is seen
+    return found
 
 
 def _answers(role: Role, settings: Settings) -> str:

@@ -1,18 +1,116 @@
-"""The commands that guard what customers said: erase it."""
+"""The commands that guard what is remembered: is it whole, is there a copy, and how is it erased?"""
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
-from understudy.showing import printable
-from understudy.terminal import JSON, conversation_bar, open_brain, say, show_result
+from understudy.showing import console, printable
+from understudy.terminal import JSON, conversation_bar, open_brain, say, say_error, show_result
 
 PROFILE = click.option("--profile", help="A profile's name; BRAIN_PROFILE's when left out.")
 
+# In these texts "\b" keeps click from filling the lines anew.
+BACKUP = """Copy the gym and the saved programs into FOLDER, as they are at this moment; everything goes on running.
 
-@click.command()
+FOLDER must not be there yet, or be empty. It comes as a whole or not at all. To restore it, name the copy:
+
+\b
+  RL_GYM_DB_PATH=FOLDER/brain_gym.db
+  OPTIMIZED_MODULES_DIR=FOLDER/optimized_modules
+
+or stop everything, move the old gym away together with its -wal and -shm files, and copy FOLDER's content to where
+it was. A backup keeps what is erased from the gym later: whoever must forget a customer removes old backups too.
+"""
+
+DOCTOR = """Check that everything is there; the exit status is 1 when something needed is missing or damaged.
+
+With --repair, best while nothing else runs:
+
+\b
+  damaged indexes are built anew; of a gym that is damaged otherwise, what can be read is
+    saved in a new file beside it (.salvaged), and the damaged one stays as it is
+  rows that belong to no conversation are erased
+  a latest.json that names a version that does not load names the newest published one that does;
+    an A/B test of such a version is ended
+  other people's rights to read gym and programs are taken away
+"""
+
+FORGET = """Erase conversations everywhere, for ever.
+
+\b
+  understudy forget c1
+  understudy forget --customer 4711
+  understudy forget --customer email=ada@example.com
+
+Messages, decisions, evidence, checkpoints, suggestions, answers in A/B tests, dreams made of them, and what killed
+runs have left on disk: all goes. Then the gym's file is written anew, since SQLite may leave copies in unused parts
+of its pages; this needs room for a second copy, and other writers wait meanwhile. With --no-rewrite it is left out,
+and --rewrite alone makes up for it.
+
+What a version has learnt cannot be taken out of it: those that learnt from it are listed, with the command that
+retires them. Exports and backups of your own are not looked for.
+
+--expired is what the scheduler does every day when RL_GYM_RETENTION_DAYS is set; it holds no other writer up, and
+does not write the file anew.
+"""
+
+
+@click.command(help=BACKUP)
+@click.argument("folder", type=click.Path(path_type=Path))
+@JSON
+def backup(folder: Path, as_json: bool) -> None:
+    """Copy the gym and the saved programs."""
+    from understudy.backup import backup as copy
+    from understudy.settings import Settings
+
+    try:
+        with _bytes_bar() as on_progress:
+            found = copy(Settings(), folder, on_progress)
+    except KeyboardInterrupt:
+        say_error(f"stopped; nothing is left of {folder}")
+        raise click.exceptions.Exit(130) from None
+    for line in found["damaged"]:
+        say_error(f"{line}; the copy is as it is")
+    show_result(found if as_json else {**found, "damaged": len(found["damaged"])}, as_json)
+
+
+@contextmanager
+def _bytes_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show on stderr, when that is a terminal, how much is copied; yield what is told so."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    shown = console(stderr=True)
+    columns = (TextColumn("copying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=shown, disable=not shown.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+@click.command(help=DOCTOR)
+@click.option("--repair", is_flag=True, help="Look closer, mend what can be mended, and say what was done.")
+@JSON
+def doctor(repair: bool, as_json: bool) -> int:
+    """Check that everything is there."""
+    from understudy.doctor import doctor as look
+
+    mended: list[str] | None = [] if repair else None
+    checks = look(mended)
+    if as_json:
+        click.echo(json.dumps({"checks": checks, **({"repaired": mended} if repair else {})}))
+    else:
+        for line in mended or []:
+            say(f"mended: {line}")
+        for check in checks:
+            say(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']}: {check['detail']}")
+    return 0 if all(check["ok"] for check in checks) else 1
+
+
+@click.command(help=FORGET)
 @click.argument("conversations", nargs=-1, metavar="[CONVERSATION]...")
 @click.option("--customer", help="All conversations of a customer: the `id` or `customer_id` given, or KEY=VALUE.")
 @click.option("--expired", is_flag=True, help="All in which nothing was said for RL_GYM_RETENTION_DAYS.")
@@ -29,24 +127,7 @@ def forget(
     run_id: str | None,
     as_json: bool,
 ) -> None:
-    r"""Erase conversations everywhere, for ever.
-
-    \b
-      understudy forget c1
-      understudy forget --customer 4711
-      understudy forget --customer email=ada@example.com
-
-    Messages, decisions, evidence, checkpoints, suggestions, answers in A/B tests, dreams made of them, and what killed
-    runs have left on disk: all goes. Then the gym's file is written anew, since SQLite may leave copies in unused parts
-    of its pages; this needs room for a second copy, and other writers wait meanwhile. With --no-rewrite it is left out,
-    and --rewrite alone makes up for it.
-
-    What a version has learnt cannot be taken out of it: those that learnt from it are listed, with the command that
-    retires them. Exports and backups of your own are not looked for.
-
-    --expired is what the scheduler does every day when RL_GYM_RETENTION_DAYS is set; it holds no other writer up, and
-    does not write the file anew.
-    """
+    """Erase conversations."""
     from understudy import forgetting
 
     named = bool(conversations or customer)
@@ -99,4 +180,4 @@ def retire(module: str, version: str, profile: str | None, as_json: bool) -> Non
     show_result(erase(open_brain(), module, version, profile), as_json)
 
 
-COMMANDS = (forget, retire)
+COMMANDS = (backup, doctor, forget, retire)

@@ -20,8 +20,8 @@ from understudy.checkpoints.gym import Gym
 from understudy.demo import BUNDLED
 
 COMMANDS = (
-    "ab", "compare", "dataset", "demo", "doctor", "dream", "export", "label", "models", "optimize", "outcome", "replay",
-    "rollback", "serve", "status", "suggestions", "versions",
+    "ab", "backup", "compare", "dataset", "demo", "doctor", "dream", "export", "label", "models", "optimize", "outcome",
+    "replay", "rollback", "serve", "status", "suggestions", "versions",
 )  # fmt: skip
 BASELINE_SCORES = {"conflict": 0.566, "intent": 0.421, "quality": 0.776, "goals": 0.337, "response": 0.67}
 """What the hand-written instructions score on the bundled conversations: no improvement may come from a bad start."""
@@ -115,7 +115,9 @@ def test_status_counts_what_waits(replayed: Path) -> None:
 
 def test_doctor_finds_all_well(home: Path) -> None:
     found = ok("doctor", RL_GYM_DB_PATH=str(home / "not" / "there" / "yet.db"))
-    assert [check["name"] for check in found["checks"]] == ["settings", "profile", "gym", "disk", "student", "server"]
+    assert [check["name"] for check in found["checks"]] == [
+        "settings", "profile", "gym", "programs", "modes", "disk", "student", "server",
+    ]  # fmt: skip
     assert all(check["ok"] and set(check) == {"name", "ok", "detail"} for check in found["checks"])
     assert not (home / "not").exists()
 
@@ -140,7 +142,7 @@ def test_doctor_says_what_is_broken(home: Path, environment: dict[str, str], bro
 def test_doctor_sees_a_gym_that_others_can_read(replayed: Path) -> None:
     Path("brain_gym.db").chmod(0o644)
     status, out, _ = run_cli("doctor")
-    assert status == 1 and "BAD  gym: brain_gym.db can be read by others (mode 644); run: chmod 600" in out
+    assert status == 1 and "BAD  modes: others can read brain_gym.db (mode 644); take their rights" in out
 
 
 def test_export_writes_each_decision_with_its_evidence(replayed: Path) -> None:
@@ -350,6 +352,8 @@ def test_versions_are_listed_shown_compared_and_rolled_back(home: Path, monkeypa
         ("outcome", "--workflow-outcome [success|failure|abandoned]"),
         ("export", "- is stdout"),
         ("doctor", "exit status is 1 when"),
+        ("doctor", "rows that belong to no conversation are erased a latest.json that names"),
+        ("backup", "RL_GYM_DB_PATH=FOLDER/brain_gym.db OPTIMIZED_MODULES_DIR=FOLDER/optimized_modules or stop"),
         ("demo", "your own gym is not touched"),
         ("status", "--json"),
     ],
