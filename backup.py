@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.checkpoints.shelf import Shelf, VersionError
-from understudy.checkpoints.soundness import contents, flaws, room_needed, snapshot
+from understudy.checkpoints.soundness import contents, flaws, room_needed, snapshot, sync
 from understudy.intake import UnderstudyError
 from understudy.settings import Settings
 
@@ -109,9 +109,9 @@ def _whole_or_not(folder: Path, needed: int) -> Iterator[Path]:
     try:
         yield unfinished
         for path in (*unfinished.rglob("*"), unfinished):
-            _sync(path)
+            sync(path)
         unfinished.rename(folder.absolute())
-        _sync(unfinished.parent)
+        sync(unfinished.parent)
     except OSError as error:
         raise BackupError(f"{folder}: cannot be written: {error.strerror}; nothing is left of it") from None
     finally:
@@ -158,11 +158,3 @@ def _copy(path: Path, folder: Path) -> None:
         content = path.read_bytes()
         with open(os.open(folder / path.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(content)
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

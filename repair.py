@@ -114,7 +114,10 @@ def _point(shelf: Shelf, settings: Settings, why: str) -> str:
     """Make the newest published version that loads the latest, and return it."""
     loads = _loader(shelf, settings)
     version = next(version for version in shelf.published() if version == BASELINE or loads(version))
+    pointer = shelf.folder / "latest.json"
     with shelf.writing():
+        if why.startswith("is damaged"):
+            pointer.rename(f"{pointer}.damaged")
         shelf.point(version, f"repaired: {why}"[:300])
     return version
 

@@ -6,25 +6,19 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlite_utils import Database
 
 from understudy.checkpoints.schema import migrations
 from understudy.intake import UnderstudyError
 
-T = TypeVar("T")
-
 BUSY_SECONDS = 10
 """How long a statement waits for another process's write."""
-
-LOOK_SECONDS = 0.1
-"""How often is looked whether a long statement is done, or is to be ended."""
 
 LOCAL_DISK = (
     "put the gym on a disk of this machine: processes that use it must share memory and locks, which no network share"
@@ -181,24 +175,6 @@ class GymFile:
         """Return the first column of the first row as a number."""
         found = self.row(sql, *values)
         return int(found[0]) if found else 0
-
-
-def patiently(connection: sqlite3.Connection, work: Callable[[], T], on_wait: Callable[[], None] = lambda: None) -> T:
-    """Return what a long statement does, and call `on_wait` every LOOK_SECONDS meanwhile.
-
-    It runs in a thread: SQLite does not look up from its work, and Ctrl-C would have to wait for it.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work)
-        try:
-            while not wait((future,), LOOK_SECONDS).done:
-                on_wait()
-        except BaseException:
-            while not future.done():  # told before the statement has begun, SQLite forgets it
-                connection.interrupt()
-                wait((future,), LOOK_SECONDS)
-            raise
-        return future.result()
 
 
 def now() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from understudy.checkpoints.file import GymError, GymFile, explained, open_to_read
 from understudy.checkpoints.saver import GymSaver
+from understudy.checkpoints.soundness import sync
 
 COUNTED = ("answer_counts", "evidence_sets", "decision_counts")
 """Tables that the new file's triggers fill."""
@@ -38,9 +39,9 @@ def salvage(path: Path, into: Path) -> dict[str, tuple[int, int | None]]:
     try:
         found = _salvage(path, unfinished)
         with explained(into, OSError):
-            _sync(unfinished)
+            sync(unfinished)
             unfinished.rename(into)
-            _sync(into.parent)
+            sync(into.parent)
     finally:
         for end in ("", "-wal", "-shm"):
             unfinished.with_name(unfinished.name + end).unlink(missing_ok=True)
@@ -170,11 +171,3 @@ def _never_count_less(damaged: sqlite3.Connection, fresh: GymFile) -> None:
                 " ON CONFLICT (profile) DO UPDATE SET written = max(written, excluded.written)",
                 tuple(row),
             )
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

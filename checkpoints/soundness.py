@@ -5,12 +5,23 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
+from textwrap import shorten
+from typing import TypeVar
 
-from understudy.checkpoints.file import GymFile, connect, explained, open_to_read, patiently
+from understudy.checkpoints.file import GymFile, connect, explained, open_to_read
+
+T = TypeVar("T")
 
 HOUR = 3600
+
+LOOK_SECONDS = 0.1
+"""How often is looked whether a long statement is done, or is to be ended."""
+
+MOST_SAID = 200
+"""Characters of what SQLite says of the damage."""
 
 _NO_EVENTS = "NOT EXISTS (SELECT 1 FROM events e WHERE e.conversation_id = {0}.conversation_id)"
 _OF_MODULE = "test IN (SELECT name FROM ab_tests WHERE module IS NOT NULL)"
@@ -62,7 +73,7 @@ def flaws(path: Path, *, thorough: bool = False) -> str:
 
 
 def _check(gym: sqlite3.Connection, how: str) -> str:
-    return "; ".join(" ".join(row[0].split()) for row in gym.execute(f"PRAGMA {how}(5)"))
+    return shorten("; ".join(row[0] for row in gym.execute(f"PRAGMA {how}(5)")), MOST_SAID, placeholder=" ...")
 
 
 def rebuild_indexes(path: Path) -> bool:
@@ -161,3 +172,30 @@ def contents(path: Path) -> dict[str, int]:
             "conversations": gym.execute("SELECT count(*) FROM events WHERE seq = 0").fetchone()[0],
             "decisions": gym.execute("SELECT count(*) FROM brain_decisions").fetchone()[0],
         }
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk; not for a file that SQLite has open in this process."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def patiently(connection: sqlite3.Connection, work: Callable[[], T], on_wait: Callable[[], None] = lambda: None) -> T:
+    """Return what a long statement does, and call `on_wait` every LOOK_SECONDS meanwhile.
+
+    It runs in a thread: SQLite does not look up from its work, and Ctrl-C would have to wait for it.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            while not wait((future,), LOOK_SECONDS).done:
+                on_wait()
+        except BaseException:
+            while not future.done():  # told before the statement has begun, SQLite forgets it
+                connection.interrupt()
+                wait((future,), LOOK_SECONDS)
+            raise
+        return future.result()

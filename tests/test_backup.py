@@ -12,6 +12,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from rich.progress import Progress, TaskID
 
 from understudy.backup import BackupError, backup
 from understudy.benchmarks.prove import rows, run_cli, without_checkpoint
@@ -170,19 +171,19 @@ def test_a_disk_that_fills_up_leaves_nothing(used: Path, monkeypatch: pytest.Mon
 
 
 def test_ctrl_c_ends_it_at_once_and_leaves_nothing(used: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.checkpoints.file.LOOK_SECONDS", 0.001)
+    monkeypatch.setattr("understudy.checkpoints.soundness.LOOK_SECONDS", 0.001)
     with closing(sqlite3.connect("brain_gym.db")) as gym:
         gym.execute("CREATE TABLE much AS SELECT randomblob(1000000) FROM events, events AS more LIMIT 40")
     before = rows(used / "brain_gym.db")
-    told: list[tuple[int, int]] = []
+    told: list[dict[str, Any]] = []
 
-    def stop(done: int, whole: int) -> None:
-        told.append((done, whole))
+    def stop(progress: Progress, task: TaskID, **news: Any) -> None:
+        told.append(news)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        backup(Settings(), used / "copy", stop)
-    assert len(told) == 1 and told[0][0] < told[0][1] and list(used.glob("copy*")) == []
+    monkeypatch.setattr(Progress, "update", stop)
+    assert run_cli("backup", "copy") == (130, "", "understudy: stopped; nothing is left of copy\n")
+    assert len(told) == 1 and told[0]["completed"] < told[0]["total"] and list(used.glob("copy*")) == []
     assert rows(used / "brain_gym.db") == before
 
 

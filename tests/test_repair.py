@@ -215,7 +215,8 @@ def test_the_newest_version_that_loads_comes_into_use(versions: Path, harm: Any,
     assert status == 0 and says in mended and mended.endswith(f"{used} is the latest now")
     versioning = ModuleVersioning(profile="default")
     assert versioning.latest("intent") == used and versioning.history("intent")[-1]["why"].startswith("repaired: ")
-    assert {path.name for path in versions.iterdir()} >= there  # nothing is erased
+    aside = {"latest.json.damaged"} if "latest" in says else set()
+    assert {path.name for path in versions.iterdir()} == there | aside  # nothing is erased
     assert doctor()[0] == 0
 
 
@@ -269,7 +270,6 @@ def test_a_folder_that_is_the_user_s_own_keeps_its_mode(versions: Path, monkeypa
     Path("default").chmod(0o755)
     versions.parents[2].chmod(0o755)
     assert doctor("--repair")[0] == 0
-    assert (stat.S_IMODE(os.stat(path).st_mode) for path in (".", "default"))
     assert [stat.S_IMODE(os.stat(path).st_mode) for path in (".", "default")] == [0o755, 0o700]
 
 
