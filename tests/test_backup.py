@@ -27,8 +27,8 @@ from understudy.settings import Settings
 from understudy.tests.disks import small_disk
 
 
-def bundled(count: int) -> Path:
-    path = Path("some.jsonl")
+def bundled(folder: Path, count: int) -> Path:
+    path = folder / "some.jsonl"
     path.write_text("".join(BUNDLED.read_text(encoding="utf-8").splitlines(keepends=True)[:count]), encoding="utf-8")
     return path
 
@@ -40,17 +40,25 @@ def ok(*arguments: str, **environment: str) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
-def used(home: Path) -> Path:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gym with three conversations, two versions of a module, a report of a run, and what no backup needs."""
-    ok("replay", str(bundled(3)))
-    versioning, program = ModuleVersioning(profile="default"), PROGRAMS["intent"].program(load_profile("default"))
+    folder = tmp_path_factory.mktemp("used")
+    assert run_cli("replay", str(bundled(folder, 3)), RL_GYM_DB_PATH=str(folder / "brain_gym.db"))[0] == 0
+    versioning = ModuleVersioning(folder / "optimized_modules", "default")
+    program = PROGRAMS["intent"].program(load_profile("default"))
     for version in ("v0.0", "v1.0"):
         versioning.save_module("intent", program, version, {"metrics": {"improvement": 0.1}})
-    profile = home / "optimized_modules" / "default"
+    profile = folder / "optimized_modules" / "default"
     for name in ("reports/run.html", "reports/run.123", ".runs/intent/gepa_state.bin", ".optimizing", "intent/.x.tmp"):
         (profile / name).parent.mkdir(parents=True, exist_ok=True)
         (profile / name).write_text("x")
+    return folder
+
+
+@pytest.fixture
+def used(home: Path, template: Path) -> Path:
+    shutil.copytree(template, home, dirs_exist_ok=True)
     return home
 
 
@@ -88,7 +96,7 @@ def test_a_backup_is_the_same_to_look_at(used: Path) -> None:
 
 
 def test_a_backup_beside_a_writer_is_consistent(home: Path) -> None:
-    file, begun, seen = bundled(30), Event(), []
+    file, begun, seen = bundled(home, 12), Event(), []
 
     def write() -> None:
         brain = Brain(Settings())
@@ -103,7 +111,7 @@ def test_a_backup_beside_a_writer_is_consistent(home: Path) -> None:
         backup(Settings(), Path(f"copy{number}"))
     writer.join()
     (report,) = seen
-    assert len(report.conversations) == 30 and report.lines.errors == []
+    assert len(report.conversations) == 12 and report.lines.errors == []
     for number in range(3):
         with closing(sqlite3.connect(f"copy{number}/brain_gym.db")) as gym:
             assert gym.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
