@@ -115,23 +115,31 @@ def _is_the_number(gym: GymFile, table: str, keys: list[str]) -> bool:
     return len(keys) == 1 and kinds[keys[0]].upper() == "INTEGER"
 
 
+# Python looks for the next row before it hands one out, and so keeps back the last one before a damaged page: below,
+# that one is asked for alone.
+
+
 def _by_number(damaged: sqlite3.Connection, table: str, names: str) -> Iterator[tuple[object, ...]]:
     """Yield number and columns of the readable rows of a table."""
     select = f"SELECT rowid, {names} FROM {table} NOT INDEXED WHERE rowid >= ? ORDER BY rowid"
     at = -LAST_ROW
     misses, step = 0, 1
     while at <= LAST_ROW:
-        began = at
         try:
-            for row in damaged.execute(select, (at,)):
-                at, misses, step = row[0] + 1, 0, 1
-                yield row
-            return
+            first = damaged.execute(f"{select} LIMIT 1", (at,)).fetchone()
         except sqlite3.DatabaseError:
-            if at == began:
-                misses += 1
-                step = step * 2 if misses > MISSES else 1
-                at = max(0, at + step)
+            misses += 1
+            step = step * 2 if misses > MISSES else 1
+            at = max(0, at + step)
+            continue
+        if first is None:
+            return
+        at, misses, step = first[0] + 1, 0, 1
+        yield first
+        with suppress(sqlite3.DatabaseError):
+            for row in damaged.execute(select, (at,)):
+                at = row[0] + 1
+                yield row
 
 
 def _by_key(damaged: sqlite3.Connection, table: str, names: str, keys: list[str]) -> Iterator[tuple[object, ...]]:
@@ -140,17 +148,17 @@ def _by_key(damaged: sqlite3.Connection, table: str, names: str, keys: list[str]
     Their keys are texts: there is no next one to be looked for.
     """
     places = [names.split(", ").index(key) for key in keys]
-    order = ", ".join(keys)
-    last: tuple[object, ...] = ()
-    with suppress(sqlite3.DatabaseError):
-        for row in damaged.execute(f"SELECT {names} FROM {table} NOT INDEXED ORDER BY {order}"):
-            last = tuple(row[place] for place in places)
-            yield row
-        return
-    above = f"WHERE ({order}) > ({', '.join('?' for _ in keys)})" if last else ""
-    backwards = ", ".join(f"{key} DESC" for key in keys)
-    with suppress(sqlite3.DatabaseError):
-        yield from damaged.execute(f"SELECT {names} FROM {table} NOT INDEXED {above} ORDER BY {backwards}", last)
+    key, marks = ", ".join(keys), ", ".join("?" for _ in keys)
+    ends: dict[str, tuple[object, ...]] = {}
+    for sign, order in ((">", "ASC"), ("<", "DESC")):
+        for limit in ("", "LIMIT 1"):
+            between = " AND ".join(["true", *(f"({key}) {end} ({marks})" for end in ends)])
+            by = ", ".join(f"{name} {order}" for name in keys)
+            select = f"SELECT {names} FROM {table} NOT INDEXED WHERE {between} ORDER BY {by} {limit}"
+            with suppress(sqlite3.DatabaseError):
+                for row in damaged.execute(select, [value for end in ends.values() for value in end]):
+                    ends[sign] = tuple(row[place] for place in places)
+                    yield row
 
 
 def _count(damaged: sqlite3.Connection, table: str) -> int | None:

@@ -64,9 +64,12 @@ def read(sql: str, path: Path = GYM) -> Any:
         return gym.execute(sql).fetchall()
 
 
-def pages(table: str) -> list[int]:
-    """Return the pages of a table, in order of its rows; the first one is the root."""
-    return [page for (page,) in read(f"SELECT pageno FROM dbstat WHERE name = '{table}' ORDER BY path")]
+def leaves(table: str) -> list[tuple[int, int]]:
+    """Return the pages that hold a table's rows, in their order, each with how many it holds."""
+    found: list[tuple[int, int]] = read(
+        f"SELECT pageno, ncell FROM dbstat WHERE name = '{table}' AND pagetype = 'leaf' ORDER BY path"
+    )
+    return found
 
 
 def spoil(*numbers: int, by: bytes = b"?" * 8192) -> None:
@@ -102,8 +105,17 @@ def test_damaged_indexes_are_built_anew(used: Path) -> None:
 
 
 def test_what_can_be_read_of_a_damaged_gym_is_saved(used: Path) -> None:
-    before, lost = rows(GYM), pages("evidence")[2]
-    spoil(lost, *pages("ab_conversations")[3:6], pages("events")[1])
+    write("DELETE FROM brain_decisions WHERE rowid = 3")
+    write("UPDATE decision_counts SET written = written + 7")
+    before = rows(GYM)
+    order = "SELECT rowid, decision_id FROM brain_decisions ORDER BY rowid"
+    numbers, counted = read(order), read("SELECT * FROM decision_counts")
+    lost = {
+        "evidence": leaves("evidence")[2:3],
+        "events": leaves("events")[1:4:2],
+        "ab_conversations": leaves("ab_conversations")[3:6],
+    }
+    spoil(*(page for pages in lost.values() for page, _ in pages))
     damaged = fingerprint()
     status, checks, mended = doctor()
     assert status == 1 and checks["gym"]["detail"].startswith("brain_gym.db is damaged: ") and not SALVAGED.exists()
@@ -114,13 +126,15 @@ def test_what_can_be_read_of_a_damaged_gym_is_saved(used: Path) -> None:
     after = rows(SALVAGED)
     assert after["brain_decisions"] == before["brain_decisions"] and after["answer_counts"] == before["answer_counts"]
     for table in ("evidence", "events"):
-        saved, missed = len(after[table]), len(before[table]) - len(after[table])
-        assert 0 < missed < saved and f"{saved} rows of {table} (missed {missed})" in mended
-        assert all(row in before[table] for row in after[table])
+        missed = sum(count for _, count in lost[table])
+        assert f"{len(before[table]) - missed} rows of {table} (missed {missed})" in mended
+        assert len(after[table]) == len(before[table]) - missed and all(row in before[table] for row in after[table])
+    assert read(order, SALVAGED) == numbers and read("SELECT * FROM decision_counts", SALVAGED) == counted
     waiting = [name for (name,) in read("SELECT conversation_id FROM ab_conversations ORDER BY 1", SALVAGED)]
-    assert 0 < len(waiting) < 5000 and f"{len(waiting)} rows of ab_conversations (missed " in mended
+    missed = sum(count for _, count in lost["ab_conversations"]) + 2  # and those that stand between its pages
+    assert len(waiting) == 5000 - missed and f"{5000 - missed} rows of ab_conversations (missed {missed})" in mended
     assert (waiting[0], waiting[-1]) == ("c0000", "c4999")  # before and behind what is damaged
-    assert f"{len(before['brain_decisions'])} rows of checkpoints (missed 0)" in mended
+    assert f"{len(numbers) + 1} rows of checkpoints (missed 0)" in mended
     # Said again, it does not write over what was saved.
     status, checks, again = doctor("--repair")
     assert (status, again) == (1, []) and "from an earlier salvage; move it away" in checks["gym"]["detail"]
@@ -132,10 +146,22 @@ def test_what_can_be_read_of_a_damaged_gym_is_saved(used: Path) -> None:
 
 def test_a_table_whose_root_is_damaged_costs_no_other(used: Path) -> None:
     before = rows(GYM)
-    spoil(pages("evidence")[0])
+    spoil(read("SELECT rootpage FROM sqlite_master WHERE name = 'evidence'")[0][0])
     _, _, (mended,) = doctor("--repair")
     assert f"0 rows of evidence (missed {len(before['evidence'])})" in mended
     assert rows(SALVAGED)["brain_decisions"] == before["brain_decisions"]
+
+
+def test_damage_that_no_index_sees_is_not_taken_for_mended(used: Path) -> None:
+    for run in ("r1", "r2"):
+        report = json.dumps({"text": "x" * 50_000})
+        write("INSERT INTO optimization_runs VALUES (?, 'default', '2026', '2026', 'success', 1, ?)", run, report)
+    before = rows(GYM)
+    spoil(read("SELECT pageno FROM dbstat WHERE name = 'optimization_runs' AND pagetype = 'overflow'")[0][0])
+    damaged = fingerprint()
+    status, _, (mended,) = doctor("--repair")
+    assert status == 1 and "1 rows of optimization_runs (missed 1)" in mended and fingerprint() == damaged
+    assert rows(SALVAGED) == before
 
 
 def test_a_gym_without_a_beginning_is_told(used: Path) -> None:
