@@ -1,6 +1,8 @@
 """Clean and check what comes from outside; the root of our errors."""
 
 import json
+import traceback
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +13,9 @@ MAX_TEXT = 100_000
 MAX_DEPTH = 60
 """Levels of JSON inside JSON; LangGraph's checkpoints hold no more than some 250."""
 
+MOST_FRAMES = 6
+"""Innermost calls that a log names of an error which is not ours."""
+
 CUT_MARK = " [cut by understudy]"
 
 
@@ -20,9 +25,31 @@ class UnderstudyError(RuntimeError):
     A RuntimeError, since LangGraph's server hides the message of an error of an unknown kind.
     """
 
+    @property
+    def public(self) -> str:
+        """What a log may say: nothing that a customer or an agent has said. The gym keeps the whole message."""
+        return str(self)
+
 
 class InputError(UnderstudyError):
     """What was posted to a graph does not have its shape; the message names the field."""
+
+    @property
+    def public(self) -> str:
+        """The message without what was posted."""
+        return str(self).partition("; got ")[0]
+
+
+def public(error: BaseException) -> str:
+    """Return what a log may say of an error, in a line: of one of ours its public text, of another its kind and place.
+
+    The message of an error that is not ours may quote anything: pydantic's quotes what it has read.
+    """
+    if isinstance(error, UnderstudyError):
+        return error.public
+    frames = traceback.extract_tb(error.__traceback__)[-MOST_FRAMES:]
+    path = " > ".join(f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})" for frame in frames)
+    return f"{type(error).__name__} in {path or 'no place that is known'}"
 
 
 def clean_text(text: str) -> str:

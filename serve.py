@@ -89,7 +89,7 @@ class _Inbox(Observer):
             self.conversations.add(conversation_id)
         except UnderstudyError as error:
             self._aside[conversation_id] = time.monotonic() + ASIDE_SECONDS
-            what = f"conversation {conversation_id!r}: {error}; tried again in {ASIDE_SECONDS:.0f} s"
+            what = f"conversation {conversation_id!r}: {error.public}; tried again in {ASIDE_SECONDS:.0f} s"
             self.tell(conversation_id, what)
         finally:
             self._at_work.discard(conversation_id)

@@ -8,6 +8,7 @@ and goes on, here or in the next owner of the lease, and does not count as anoth
 """
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -53,6 +54,25 @@ COMMANDS: dict[str, Sequence[str]] = {
     RETENTION: (*_UNDERSTUDY, "forget", "--expired", "--json", "--run-id", RUN_ID),
 }
 """What a job runs: it prints a JSON object with a `status`."""
+
+
+OURS = "understudy: "
+"""What every line begins with that the command line prints on stderr for people."""
+
+_KIND = re.compile(r"[A-Za-z_][\w.]*")
+
+
+def sayable(said: Sequence[str]) -> list[str]:
+    """Return the lines of a process's stderr that a log may hold: ours, and of a traceback the kind of the error.
+
+    Its message may quote what somebody has said.
+    """
+    lines = [line for line in said if line.startswith(OURS)]
+    last = said[-1] if said else OURS
+    if not last.startswith(OURS):
+        kind = _KIND.match(last)
+        lines.append(f"{kind[0] if kind else 'a line'}, and what else it said on stderr is not repeated here")
+    return lines
 
 
 class _Every(BaseTrigger):
@@ -170,7 +190,7 @@ class Scheduler:
             if self._stopping.is_set() or not self.lease.held or time.monotonic() > latest:
                 child.stop()
         status, said = child.last_words()
-        for line in said:
+        for line in sayable(said):
             log.warning("%s: %s", job.name, line)
         if not self.lease.held:
             log.warning("%s: the lease is lost; its next owner goes on", job.name)
@@ -194,7 +214,7 @@ class Scheduler:
         seconds = min(MOST_SECONDS_PUT_OFF, self._look_seconds * 2 ** min(tries - 1, 20))
         self._tries[job.name] = (tries, time.monotonic() + seconds)
         how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-        why = said[-1].removeprefix("understudy: ") if said and status >= 0 else how
+        why = sayable(said)[-1].removeprefix(OURS) if said and status >= 0 else how
         self._gym.jobs.hinder(job, why, seconds)
         log.warning("%s: put off for %.0f s: %s", job.name, seconds, why)
 

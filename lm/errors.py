@@ -1,6 +1,8 @@
 """What can go wrong between us and a model. Every fault of a turn carries the name of one of these.
 
 The classes are DSPy's own as well, so that a program run in plain DSPy gets the error that DSPy has for the case.
+
+Their messages go into the gym. Into a log goes what `public` says, which quotes no answer.
 """
 
 from typing import Any
@@ -31,6 +33,15 @@ class ModelError(UnderstudyError):
 
     retryable = False
     down = False
+
+
+class _Quoting(ModelError):
+    """An error whose message quotes what a model or a server said, which may be what somebody told it."""
+
+    @property
+    def public(self) -> str:
+        """Its kind, in words."""
+        return f"{type(self).__name__}: {(type(self).__doc__ or '').partition('.')[0].lower()}"
 
 
 # The server
@@ -100,7 +111,7 @@ class ServerBroke(ServerError, ModelError):
     retryable = True
 
 
-class RequestRefused(InvalidRequestError, ModelError):
+class RequestRefused(InvalidRequestError, _Quoting):
     """The server does not accept the request."""
 
 
@@ -111,7 +122,7 @@ class PromptTooLong(InvalidRequestError, ModelError):
 # The answer
 
 
-class AnswerError(AdapterParseError, ModelError):
+class AnswerError(AdapterParseError, _Quoting):
     """An answer does not fit the signature.
 
     Attributes:

@@ -184,7 +184,7 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except UnderstudyError as error:
-        log.warning("A/B %s: %s", what, error)
+        log.warning("A/B %s: %s", what, error.public)
 
 
 def settle(brain: Brain, conversation_id: str) -> None:

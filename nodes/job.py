@@ -10,7 +10,7 @@ from langgraph.errors import NodeError
 from langgraph.types import Command
 from typing_extensions import TypedDict
 
-from understudy.intake import UnderstudyError
+from understudy.intake import UnderstudyError, public
 from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.errors import ModelError
 from understudy.nodes.brain import Brain
@@ -98,13 +98,7 @@ def forget(run_id: str) -> None:
 def note_error(state: Job, error: NodeError) -> Command[Any]:
     """Leave a result that says what failed; the other modules go on."""
     cause = error.error
-    log.error(
-        "%s of %s: %s",
-        error.node,
-        state["module"],
-        cause,
-        exc_info=None if isinstance(cause, UnderstudyError) else cause,
-    )
+    log.error("%s of %s: %s; run %s has the whole message", error.node, state["module"], public(cause), state["run_id"])
     said = str(cause) if isinstance(cause, UnderstudyError) else f"{type(cause).__name__}: {cause}"
     # What was looked at on sealed conversations is kept: it counts, whatever came of it.
     seen = {**state.get("compiled", {}).get("figures", {}), **state.get("evaluated", {})}

@@ -12,6 +12,7 @@ from langgraph.types import Command
 
 from understudy.checkpoints.file import now
 from understudy.checkpoints.gym import Gym
+from understudy.intake import public
 from understudy.nodes.ab_test import tested_turns
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.faculty import Update
@@ -56,7 +57,7 @@ async def what_waits(state: ShadowState) -> str:
 
 def note_lost(state: ShadowState, error: NodeError) -> Command[Any]:
     """Say that something beside the row was lost; the row itself is written, and the conversation goes on."""
-    log.warning("%s in conversation %s: %s", error.node, state["conversation_id"], error.error)
+    log.warning("%s in conversation %s: %s", error.node, state["conversation_id"], public(error.error))
     return Command(goto="load" if state.get("waiting") else "__end__")
 
 
