@@ -26,6 +26,7 @@ from understudy.lm.repair import fields_of
 Example = dict[str, Any]
 Check = Callable[[str], str | None]
 Progress = Callable[[str, str | None], None]
+Redact = Callable[[Any], Any]
 
 TASK = """You improve the instruction of a small language model, the student. It reads customer chats for one task.
 Find out from the examples where the instruction misleads the student or leaves it alone, and rewrite it."""
@@ -49,12 +50,6 @@ CUT = " [...]"
 _ODD = re.compile(r"\[(?=/?[A-Z_]{3,}\])|[\x85\u2028\u2029]")
 """What some models take for a sign that somebody else speaks, or for the end of a line; outside texts JSON has none."""
 
-_TAGGED = (
-    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "[e-mail]"),
-    (re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE), "[link]"),
-    (re.compile(r"\+?\d(?:[ ().-]{0,2}\d){6,}|\d{5,}"), "[number]"),
-)
-
 
 def describe(signature: Any) -> str:
     """Return what the student is told about a signature's fields, labels and their meanings."""
@@ -74,6 +69,7 @@ class InstructionProposer:
         self,
         teacher: dspy.LM,
         fields: str,
+        redact: Redact,
         *,
         budget: int = 6000,
         check: Check | None = None,
@@ -84,13 +80,14 @@ class InstructionProposer:
         Args:
             teacher: answers a `dspy.lm15.Request`.
             fields: what the student is told about the fields.
+            redact: returns an example with tags in the place of what is a customer's own.
             budget: tokens that a prompt may have.
             check: gives a reason against an instruction that is otherwise well written, or None.
             progress: told each component's name with the reason why its proposal is of no use, or None.
         """
         self.asked, self.rejected = 0, Counter[str]()
         self.down: ModelError | None = None
-        self._teacher, self._fields, self._budget = teacher, fields, budget
+        self._teacher, self._fields, self._redact, self._budget = teacher, fields, redact, budget
         self._check, self._progress = check, progress
 
     def __call__(
@@ -117,7 +114,7 @@ class InstructionProposer:
 
     def _propose(self, current: str, records: Sequence[Mapping[str, Any]]) -> str:
         """Ask, and once more with the reason when the answer is of no use."""
-        examples = [shown(record) for record in records]
+        examples = [{part: self._redact(value) for part, value in shown(record).items()} for record in records]
         said = [text for example in examples for text in customers_words(example)]
         asked = (Message.user(write_prompt(current, self._fields, examples, self._budget)),)
         answer, cut = self._ask(asked)
@@ -213,9 +210,9 @@ def _cut(value: Any, longest: int, most: int) -> Any:
 
 def shown(record: Mapping[str, Any]) -> Example:
     """Return a record of GEPA's reflective data as a teacher sees it: plain data, a message of a chat as one text."""
-    inputs = {name: _untagged(_restored(value)) for name, value in record.get("Inputs", {}).items()}
+    inputs = {name: _flat(_restored(value)) for name, value in record.get("Inputs", {}).items()}
     given = record.get("Generated Outputs", "")
-    answer = {name: _restored(value) for name, value in given.items()} if isinstance(given, Mapping) else str(given)
+    answer = {name: _number(_restored(v)) for name, v in given.items()} if isinstance(given, Mapping) else str(given)
     return {"inputs": inputs, "answer": answer, "feedback": str(record.get("Feedback", ""))}
 
 
@@ -229,19 +226,20 @@ def _restored(value: Any) -> Any:
     return value
 
 
-def _untagged(value: Any) -> Any:
-    """Put tags for addresses, links and long numbers, and write each message of a chat as `role (action): text`."""
-    if isinstance(value, str):
-        for pattern, tag in _TAGGED:
-            value = pattern.sub(tag, value)
-        return value
+def _number(value: Any) -> Any:
+    """Return a score as a number: its digits are nobody's."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[01]\.\d+", value) else value
+
+
+def _flat(value: Any) -> Any:
+    """Write each message of a chat as `role (action): text`."""
     if isinstance(value, list):
-        return [_untagged(item) for item in value]
+        return [_flat(item) for item in value]
     if isinstance(value, dict):
         if isinstance(value.get("text"), str) and value.get("role"):
             action = f" ({value['action']})" if value.get("action") else ""
-            return _untagged(f"{value['role']}{action}: {value['text']}")
-        return {str(key): _untagged(item) for key, item in value.items()}
+            return f"{value['role']}{action}: {value['text']}"
+        return {str(key): _flat(item) for key, item in value.items()}
     return value
 
 

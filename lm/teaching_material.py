@@ -24,7 +24,7 @@ _LISTED = re.compile(r"^no list was given; right is (.*)\.$")
 _MISSING = re.compile(r"missing ([^;]*?)(?:; wrong|\.$)")
 _WRONG = re.compile(r"wrong ([^;]*)\.$")
 _SAID = re.compile(r"(\w+)(?: \(([^)\n]*)\))?: (.*)", re.DOTALL)
-_TAG = re.compile(r"\[(?:e-mail|link|number)\]")
+_TAG = re.compile(r"\[(?:email|url|iban|card|phone|number|customer)\]")
 _FIELD = re.compile(r"^- (\w+): (.*)$")
 
 

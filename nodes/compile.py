@@ -6,8 +6,8 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,13 +17,16 @@ from gepa.utils.stop_condition import MaxCandidateProposalsStopper, NoImprovemen
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Send
 
+from understudy.intake import public
 from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.errors import AnswerError, ModelError
 from understudy.lm.reflection import InstructionProposer, describe
 from understudy.lm.roles import get_teacher_lm, reflection
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.dataset import Dataset
+from understudy.nodes.faculty import seen_by_nobody
 from understudy.nodes.job import Job, dataset_of, faculty_of, program_of
+from understudy.nodes.redaction import Redaction, Said, said_in
 from understudy.nodes.silence import silent
 from understudy.state import Context
 
@@ -65,7 +68,7 @@ def _compile(brain: Brain, job: Job, stop: threading.Event, tell: Tell) -> dict[
     dataset, program = dataset_of(brain, job), program_of(brain, job)
     work = _Work(brain, job, dataset, program, stop, tell)
     started = time.monotonic()
-    with silent(), work.models():
+    with silent(), seen_by_nobody(brain.student, work.adapter):
         work.preflight()
         better = work.run()
     found = better.detailed_results
@@ -88,6 +91,7 @@ def _compile(brain: Brain, job: Job, stop: threading.Event, tell: Tell) -> dict[
             "candidates_tried": work.proposer.asked,
             "candidates_accepted": len(found.val_aggregate_scores) - 1,
             "proposals_rejected": dict(work.proposer.rejected),
+            "masked": dict(sorted(work.redaction.replaced.items())),
         },
     }
 
@@ -116,8 +120,10 @@ class _Work:
         self.adapter = _Watching(stop)
         self.teacher = get_teacher_lm(settings)
         self.examples, budget = reflection(settings)
+        said = said_in(brain.gym, dataset.conversations) if brain.gym else Said()
+        self.redaction = Redaction(said, [brain.profile(job["profile"])])
         self.proposer = InstructionProposer(
-            self.teacher, describe(program.signature), budget=budget, progress=self._proposed
+            self.teacher, describe(program.signature), self.redaction, budget=budget, progress=self._proposed
         )
         self.proposals = settings.gepa_breadth * settings.gepa_depth
         self.calls = round(len(dataset.validation) * (1 + self.proposals / 2) + 2 * self.minibatch * self.proposals)
@@ -127,14 +133,6 @@ class _Work:
     def minibatch(self) -> int:
         """Examples that the teacher is shown at a time."""
         return min(self.examples, len(self.dataset.train))
-
-    @contextmanager
-    def models(self) -> Iterator[None]:
-        """Let DSPy speak to the student, whatever is configured outside."""
-        with dspy.context(
-            lm=self.brain.student, adapter=self.adapter, disable_history=True, callbacks=[], warn_on_type_mismatch=False
-        ):
-            yield
 
     def preflight(self) -> None:
         """Time a few calls, and say what is ahead."""
@@ -160,7 +158,7 @@ class _Work:
             found = self._gepa()
         except (UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
             # What a killed run has left behind is half a file: begin again.
-            logging.getLogger("understudy").warning("%s: cannot be read (%s); begun again", self.folder, error)
+            logging.getLogger("understudy").warning("%s: cannot be read (%s); begun again", self.folder, public(error))
             shutil.rmtree(self.folder)
             _prepare(self.folder)
             found = self._gepa()

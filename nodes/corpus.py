@@ -46,7 +46,7 @@ _ADDRESSED = re.compile(
 )
 _STOP = re.compile(r"[.!?;,\n]+")
 _MEASURE = re.compile(r"\d+[^\W\d]{0,3}")
-_CODE = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
+CODE = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 Lines = list[tuple[Role, str]]
@@ -75,7 +75,7 @@ class Corpus:
         `known` are the profile's words and the baselines' texts: see `profile_texts` and `program_texts`.
         """
         talks = _talks(messages)
-        facts = _facts(customers)
+        facts = facts_of(customers)
         theirs = [plain for talk in talks for role, plain in talk if role == "customer"] + [fact for _, fact in facts]
         self.own = own = Own(known)
         said = {span for plain in theirs for span in hashes(words_of(plain), SPAN)}
@@ -166,7 +166,7 @@ def _values(
     several: set[str] = set()
     single: set[str] = set()
     for _, fact in facts:
-        several.update(code for code in map(joined, _CODE.findall(fact)) if is_code(code))
+        several.update(code for code in map(joined, CODE.findall(fact)) if is_code(code))
         words, value = words_of(fact), joined(fact)
         if all(word in own.words for word in words) or len(value) < (SHORTEST_NUMBER if value.isdigit() else SHORTEST):
             continue
@@ -189,7 +189,7 @@ def _talks(messages: Iterable[tuple[str, Role, str]]) -> list[Lines]:
     return list(talks.values())
 
 
-def _facts(customers: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def facts_of(customers: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return the texts and numbers of customers, each with its nearest key; a customer who comes twice counts once."""
     people = {json.dumps(customer, sort_keys=True, default=str): customer for customer in customers}
     return [(key, folded(str(leaf))) for customer in people.values() for key, leaf in _leaves(customer, "")]

@@ -14,6 +14,7 @@ import dspy
 
 from understudy.nodes.corpus import MIDWAY, ORDER_SPAN, SHARED, SHORT_ORDER, SPAN, WORD, Corpus, bare, hashes, joined
 from understudy.nodes.masking import folded, origins, traces
+from understudy.nodes.modules import PROGRAMS
 from understudy.nodes.orders import readings
 from understudy.profile import Profile
 
@@ -79,6 +80,12 @@ def program_texts(program: dspy.Module) -> dict[str, str]:
 def profile_texts(profile: Profile) -> list[str]:
     """Return the words of a profile: labels, descriptions, names of data."""
     return list(dict(_texts("", profile.model_dump())).values())
+
+
+def own_texts(profile: Profile) -> list[str]:
+    """Return all words of ours that a conversation of a profile may hold: the profile's, and those of the baselines."""
+    baselines = (program_texts(faculty.program(profile)) for faculty in PROGRAMS.values())
+    return [*profile_texts(profile), *(text for texts in baselines for text in texts.values())]
 
 
 def _texts(place: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -48,8 +48,8 @@ class DreamConversation(dspy.Signature):
 
     If there is a source, tell it anew: the same matter and the same end, with other words, another order and other
     details. Never take over more than five words in a row, a name, a number, a date, a place or an address; invent
-    others. Tags such as [phone] stand for what somebody wrote there: invent something short in its place. The phrases
-    show how customers speak of such a matter; none of them is to be copied.
+    others. Tags such as [phone] and [customer] stand for what somebody wrote there: invent something short in its
+    place. The phrases show how customers speak of such a matter; none of them is to be copied.
     """
 
     meanings: dict[str, str] = dspy.InputField(desc="what the labels mean")
@@ -100,7 +100,7 @@ def beats_of(memory: Memory, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
             labels = plan["labels"].get(str(event.turn), {})
             beats.append({"role": "customer", **{name: labels.get(name) for name in ("intent", "conflict_type")}})
         else:
-            beats.append({"role": "agent", "action": event.action})
+            beats.append({"role": "agent", "action": memory.action(event)})
     return beats
 
 

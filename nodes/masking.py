@@ -7,11 +7,12 @@ characters gone. So a zero-width space hides nothing, and what is found still ha
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
-TraceKind = Literal["email", "url", "iban", "card", "phone", "number"]
+TraceKind = Literal["email", "url", "iban", "card", "phone", "number", "customer"]
+"""A customer is no address: see `redaction`, which puts tags for the values of customers' objects."""
 
 SHORTEST_NUMBER = 5
 PHONE_DIGITS = range(7, 16)
@@ -67,13 +68,19 @@ def masked(text: str) -> tuple[str, dict[str, int]]:
     Dates, times, prices and runs of less than five digits stay. A longer run that is no phone or card becomes
     [number]: it may be an account or a PIN, no model learns from its digits, and a program that quotes it is refused.
     """
-    counts: Counter[str] = Counter()
+    found = traces(folded(text))
+    return tagged(text, found), dict(Counter(trace.kind for trace in found))
+
+
+def tagged(text: str, found: Sequence[Trace]) -> str:
+    """Put a tag in each place that was found in the folded text; they come in order and do not overlap."""
+    if not found:
+        return text
     parts, done, places = [], 0, origins(text)
-    for trace in traces(folded(text)):
+    for trace in found:
         parts += [text[done : places[trace.start]], f"[{trace.kind}]"]
         done = places[trace.end - 1] + 1
-        counts[trace.kind] += 1
-    return "".join([*parts, text[done:]]), dict(counts)
+    return "".join([*parts, text[done:]])
 
 
 def traces(plain: str) -> list[Trace]:

@@ -10,17 +10,13 @@ from typing import Any
 from understudy.intake import UnderstudyError
 from understudy.nodes.brain import Brain
 from understudy.nodes.corpus import Corpus
-from understudy.nodes.customer_data import profile_texts, program_texts
-from understudy.nodes.masking import masked
-from understudy.nodes.modules import PROGRAMS
+from understudy.nodes.customer_data import own_texts, profile_texts
 from understudy.nodes.recall import intent_of, remembered
+from understudy.nodes.redaction import MOST_MESSAGES, Redaction, Said, said_in
 from understudy.nodes.scoring import content
 from understudy.nodes.turns import Turn
 from understudy.profile import Profile
-from understudy.state import Event, Line
-
-MOST_MESSAGES = 1000
-"""Messages of one conversation that are looked at, the newest ones."""
+from understudy.state import Event, Line, Role
 
 FIRST_NAMES = (
     "Alva Bruno Chiara Dario Edda Fabio Greta Hanno Ilse Jonas Kira Lasse Maren Nils Oona Pelle Quirin Runa Sanna Tilo"
@@ -36,15 +32,38 @@ class Memory:
     profile: Profile
     talks: Mapping[str, Sequence[Turn]]
     said: Mapping[str, Sequence[Event]]
-    customers: Sequence[Any] = field(default=())
+    words: Said = field(default_factory=Said)
+
+    @cached_property
+    def redaction(self) -> Redaction:
+        """What the dreamer is not shown of the conversations."""
+        return Redaction(self.words, [self.profile])
+
+    @property
+    def masked(self) -> dict[str, int]:
+        """How many of each kind are replaced in all that may be shown."""
+        self._lines  # noqa: B018  (they are counted when they are made)
+        return dict(sorted(self.redaction.replaced.items()))
 
     def lines(self, name: str) -> list[Line]:
-        """Return a conversation's messages with addresses and numbers replaced by tags."""
+        """Return a conversation's messages with tags in the place of what is a customer's own."""
         return self._lines.get(name, [])
 
     @cached_property
     def _lines(self) -> dict[str, list[Line]]:
-        return {name: [_line(event) for event in events] for name, events in self.said.items()}
+        return {name: [self._line(event) for event in events] for name, events in self.said.items()}
+
+    def _line(self, event: Event) -> Line:
+        role: Role = "customer" if event.kind == "customer_message" else "agent"
+        line = Line(role=role, text=self.redaction(event.text or ""))
+        if action := self.action(event):
+            line["action"] = action
+        return line
+
+    def action(self, event: Event) -> str | None:
+        """Return what an agent did; of a step that is none of the profile's nobody knows what is in its name."""
+        known = event.action is None or event.action in self.profile.next_steps
+        return event.action if known else self.redaction(event.action)
 
     def can_tell(self, plan: Mapping[str, Any]) -> bool:
         """Say whether what was planned is still there: it may have been erased, or renamed, since a cycle began."""
@@ -72,15 +91,8 @@ class Memory:
     @cached_property
     def corpus(self) -> Corpus:
         """What of the conversations may not be in a dream."""
-        known = list(profile_texts(self.profile))
-        for faculty in PROGRAMS.values():
-            known.extend(program_texts(faculty.program(self.profile)).values())
-        messages: list[tuple[str, Any, str]] = [
-            (name, "customer" if event.kind == "customer_message" else "agent", event.text or "")
-            for name, events in self.said.items()
-            for event in events
-        ]
-        return Corpus(messages, self.customers, known)
+        customers = [customer for known in self.words.customers.values() for customer in known]
+        return Corpus(self.words.messages, customers, own_texts(self.profile))
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
@@ -99,8 +111,15 @@ _remembered: dict[str, Memory] = {}
 
 async def memory_of(brain: Brain, cycle: str, profile: str) -> Memory:
     """Return what a cycle works with; it is read once, and again after a kill."""
+    if cycle in _remembered:
+        return _remembered[cycle]
+    return await asyncio.to_thread(memory_at_hand, brain, cycle, profile)
+
+
+def memory_at_hand(brain: Brain, cycle: str, profile: str) -> Memory:
+    """Return the same, for a step that runs in a thread."""
     if cycle not in _remembered:
-        _remembered[cycle] = await asyncio.to_thread(_read, brain, profile)
+        _remembered[cycle] = _read(brain, profile)
     return _remembered[cycle]
 
 
@@ -114,13 +133,4 @@ def _read(brain: Brain, profile: str) -> Memory:
         raise UnderstudyError("RL_GYM_ENABLED=false: there is nothing to dream of; set it to true")
     _, talks = remembered(brain, profile)
     said = {name: brain.gym.messages(name, 1 << 62, MOST_MESSAGES) for name in talks}
-    customers = [known for name in talks if (known := brain.gym.customer(name, 1 << 62))]
-    return Memory(brain.profile(profile), talks, said, customers)
-
-
-def _line(event: Event) -> Line:
-    text, _ = masked(event.text or "")
-    line = Line(role="customer" if event.kind == "customer_message" else "agent", text=text)
-    if event.action:
-        line["action"] = event.action
-    return line
+    return Memory(brain.profile(profile), talks, said, said_in(brain.gym, talks))

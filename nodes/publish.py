@@ -14,16 +14,13 @@ from understudy.nodes.ab_life import begin_after
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.compile import run_folder
 from understudy.nodes.corpus import Corpus
-from understudy.nodes.customer_data import Find, dictated, finds, profile_texts, program_texts
-from understudy.nodes.dataset import Dataset
+from understudy.nodes.customer_data import Find, dictated, finds, own_texts, program_texts
 from understudy.nodes.job import Job, dataset_of, faculty_of, program_of, with_instruction
-from understudy.nodes.modules import PROGRAMS
+from understudy.nodes.redaction import Said, said_in
 from understudy.state import Context
 
 LEAST_CONVERSATIONS = 30
 """Sealed conversations that it takes to prove anything."""
-
-MOST_MESSAGES = 1000
 
 
 def publish_module(job: Job, runtime: Runtime[Context]) -> Command[Any]:
@@ -84,27 +81,11 @@ def _weighed(brain: Brain, job: Job) -> dict[str, Any]:
 
 def _found(brain: Brain, job: Job, program: Any) -> list[Find]:
     """Return what of customers is in the whole program."""
-    profile = brain.profile(job["profile"])
-    known = list(profile_texts(profile))
-    for faculty in PROGRAMS.values():
-        known.extend(program_texts(faculty.program(profile)).values())
-    messages, customers = _said(brain, dataset_of(brain, job))
-    corpus = Corpus(messages, customers, known)
+    said = said_in(brain.gym, dataset_of(brain, job).conversations) if brain.gym else Said()
+    customers = [customer for known in said.customers.values() for customer in known]
+    corpus = Corpus(said.messages, customers, own_texts(brain.profile(job["profile"])))
     texts = program_texts(program).values()
     return [find for text in texts for find in (*finds(text, corpus), *dictated(text, corpus))]
-
-
-def _said(brain: Brain, dataset: Dataset) -> tuple[list[tuple[str, Any, str]], list[Any]]:
-    """Return what was said in the conversations of the examples, and who said it."""
-    messages: list[tuple[str, Any, str]] = []
-    customers = []
-    for conversation_id in dataset.conversations:
-        for event in brain.gym.messages(conversation_id, 1 << 62, MOST_MESSAGES) if brain.gym else ():
-            role = "customer" if event.kind == "customer_message" else "agent"
-            messages.append((conversation_id, role, event.text or ""))
-            if customer := event.payload.get("customer"):
-                customers.append(customer)
-    return messages, customers
 
 
 def _saved(brain: Brain, job: Job, result: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from langgraph.types import Overwrite
 from understudy.checkpoints.file import now
 from understudy.nodes.brain import brain_of
 from understudy.nodes.faculty import Update
-from understudy.nodes.memory import forget_cycle
+from understudy.nodes.memory import forget_cycle, memory_at_hand
 from understudy.state import Context, DreamState
 
 
@@ -37,6 +37,7 @@ def store(state: DreamState, runtime: Runtime[Context]) -> Update:
         "faults": sum(count for why, count in dropped.items() if why.startswith("fault")),
         "reasons": dict(sorted(dropped.items(), key=lambda one: -one[1])),
         "beyond_the_share": len(kept) - len(taken),
+        "masked": {} if state.get("reason") else memory_at_hand(brain, state["cycle"], state["profile"]).masked,
         "started_at": state["started_at"],
         "ended_at": now(),
     }

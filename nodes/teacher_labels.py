@@ -11,6 +11,7 @@ The modules' instructions are not shown: a teacher that followed their cue words
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
@@ -29,7 +30,7 @@ from understudy.nodes.brain import Brain
 from understudy.nodes.faculty import Score, seen_by_nobody, with_labels
 from understudy.nodes.goals import Phrases
 from understudy.nodes.labels import check_labels
-from understudy.nodes.masking import masked
+from understudy.nodes.redaction import Redaction, said_in
 from understudy.profile import Profile, ProfileError
 from understudy.settings import Settings, SettingsError
 from understudy.state import Event, Line
@@ -62,7 +63,7 @@ class LabelTurn(dspy.Signature):
     - main_goal, sub_goals: what the customer wants to reach, as far as it has been spoken of up to this message.
     - required_info: the data whose values the customer has given up to this message, not those that came later.
 
-    Tags such as [email], [phone] and [number] stand for what the customer wrote there. Each confidence is the
+    Tags such as [email], [number] and [customer] stand for what the customer wrote there. Each confidence is the
     probability that a careful reader of the whole conversation would choose the same. Be honest: a label that you are
     not sure of is left out and does no harm, a wrong one does.
     """
@@ -103,7 +104,7 @@ class JudgeSatisfaction(dspy.Signature):
 class TeacherReport:
     """What the teacher did: turns that got labels, that it was sure of nothing in, that it gave no useful answer for.
 
-    `reasons` counts useless answers by the kind of error.
+    `reasons` counts useless answers by the kind of error, `masked` what was kept from the teacher, by its kind.
     """
 
     labelled: int = 0
@@ -111,6 +112,7 @@ class TeacherReport:
     skipped: int = 0
     conversations: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
+    masked: Counter[str] = field(default_factory=Counter)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report with the keys of `understudy label --teacher --json`."""
@@ -120,6 +122,7 @@ class TeacherReport:
             "unsure": self.unsure,
             "conversations": len(self.conversations),
             "reasons": dict(self.reasons),
+            "masked": dict(sorted(self.masked.items())),
         }
 
 
@@ -146,10 +149,12 @@ async def label_by_teacher(
     _check(settings)
     if (gym := brain.gym) is None:
         raise UnderstudyError("RL_GYM_ENABLED=false: there is nothing to label; set it to true")
-    teacher = _Teacher(brain, gym, model_names(settings)["teacher"], get_teacher_lm(settings))
     silent_since = datetime.now(UTC) - timedelta(hours=settings.brain_conversation_idle_hours)
     moment = silent_since.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    work = await asyncio.to_thread(gym.unlabelled, teacher.name, moment, limit)
+    name = model_names(settings)["teacher"]
+    work = await asyncio.to_thread(gym.unlabelled, name, moment, limit)
+    redaction = await asyncio.to_thread(_redaction, brain, gym, [conversation_id for conversation_id, _ in work])
+    teacher = _Teacher(brain, gym, name, get_teacher_lm(settings), redaction, TeacherReport(masked=redaction.replaced))
     try:
         await teacher.label_all(work, on_conversation)
     except ModelError as error:
@@ -173,7 +178,8 @@ class _Teacher:
     gym: Gym
     name: str
     lm: dspy.LM
-    report: TeacherReport = field(default_factory=TeacherReport)
+    redaction: Redaction
+    report: TeacherReport
 
     async def label_all(self, work: Iterable[tuple[str, list[int]]], on_conversation: Callable[[int], None]) -> None:
         """Label turns of conversations; the first error that is not the answer's ends it."""
@@ -202,7 +208,8 @@ class _Teacher:
             self.report.skipped += len(turns)
             self.report.reasons[type(error).__name__] += len(turns)
             return
-        talk, program = await asyncio.to_thread(_read_talk, self.gym, conversation_id), _labeller(profile)
+        talk = await asyncio.to_thread(_read_talk, self.gym, conversation_id, self.redaction)
+        program = _labeller(profile)
         for_all = {} if talk.has_outcome else await self._satisfaction(talk)
         events = []
         for turn in turns:
@@ -274,15 +281,24 @@ class _Talk:
         return [self.lines[one] for one in sorted(kept)]
 
 
-def _read_talk(gym: Gym, conversation_id: str) -> _Talk:
+def _redaction(brain: Brain, gym: Gym, conversations: Sequence[str]) -> Redaction:
+    """Return what is kept from the teacher; the words of any of the conversations' profiles are not."""
+    profiles = []
+    for name in {gym.profile_of(conversation_id) for conversation_id in conversations}:
+        with suppress(ProfileError):  # such a conversation is skipped, and the report says so
+            profiles.append(brain.profile(name))
+    return Redaction(said_in(gym, conversations), profiles)
+
+
+def _read_talk(gym: Gym, conversation_id: str, redact: Callable[[Any], Any]) -> _Talk:
     lines, turn = list[Line](), 0
     for line in gym.history(conversation_id, WHOLE, WHOLE):
-        shown = Line(role=line["role"], text=masked(line["text"])[0])
+        shown = Line(role=line["role"], text=redact(line["text"]))
         if line["role"] == "customer":
             shown["action"] = f"turn {turn}"
             turn += 1
         elif action := line.get("action"):
-            shown["action"] = masked(action)[0]
+            shown["action"] = redact(action)
         lines.append(shown)
     known = gym.evidence(conversation_id, 0)
     return _Talk(lines, has_outcome=any(row["source"] == "outcome" for row in known))

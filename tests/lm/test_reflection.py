@@ -13,11 +13,15 @@ from understudy.lm.readable import Unreadable
 from understudy.lm.reflection import InstructionProposer, describe, read_answer, shown, write_prompt
 from understudy.lm.roles import OwnLM
 from understudy.nodes.conflict import CONFLICT
+from understudy.nodes.redaction import Redaction, Said
 from understudy.profile import load_profile
 
 CURRENT = 'Say what kind of conflict there is.\n- frustration: "fed up"\nOtherwise choose none.'
 BETTER = 'Say what kind of conflict there is. Choose frustration when the customer says "third time". Otherwise none.'
-FIELDS = describe(CONFLICT.signature(load_profile("default")))
+PROFILE = load_profile("default")
+INES = {"name": "Ines Duarte", "account": {"plan": "Copper Kestrel", "ids": [7741]}}
+REDACT = Redaction(Said([], {"c1": [INES]}), [PROFILE])
+FIELDS = describe(CONFLICT.signature(PROFILE))
 SAID = "my parcel has been lost for the third time now and nobody calls me back"
 
 
@@ -45,7 +49,7 @@ def record(message=SAID, answer="none", feedback="conflict_type 0.00: said 'none
 
 
 def propose(engine, records=None, **options):
-    proposer = InstructionProposer(OwnLM("m", engine, AsyncTwin(engine)), FIELDS, **options)
+    proposer = InstructionProposer(OwnLM("m", engine, AsyncTwin(engine)), FIELDS, REDACT, **options)
     return proposer({"self": CURRENT}, {"self": records or [record()]}, ["self"]), proposer
 
 
@@ -150,10 +154,28 @@ def test_what_customers_say_can_neither_close_the_block_nor_look_like_a_mark():
 def test_addresses_and_numbers_of_customers_do_not_reach_the_teacher():
     text = "I am ann.b@mail.example, call +49 170 1234567, card 4111 1111 1111 1111, see https://x.example/a?b"
     engine = Scripted(block(BETTER))
-    propose(engine, [record(text, turns=[("customer", text)])])
+    given = record(text, answer=text, feedback=f"said {text}", turns=[("customer", text), ("agent", text)])
+    given["Inputs"]["state"] = str({"mail": "ann.b@mail.example", "phone": 1701234567, "more": [{"of": text}]})
+    propose(engine, [given])
     shown_to_it = data(engine.asked[0].messages[0].text)
     assert not any(part in shown_to_it for part in ("ann.b", "1234567", "4111", "x.example"))
-    assert "[e-mail]" in shown_to_it
+    assert all(tag in shown_to_it for tag in ("[email]", "[phone]", "[card]", "[url]"))
+
+
+def test_what_the_host_says_of_a_customer_does_not_reach_the_teacher():
+    text = "Ines here, ines duarte. My kestrel, that is copper-kestrel, is 7741. You are fed up, they say"
+    engine = Scripted(block(BETTER))
+    given = record(text, answer="Dear Ines", feedback="a reply that worked here: Of course, Ines!")
+    given["Inputs"]["state"] = str({"who": {"Duarte": 7741}})
+    propose(engine, [given])
+    (line,) = map(json.loads, data(engine.asked[0].messages[0].text).splitlines())
+    assert (
+        line["inputs"]["message"]
+        == "[customer] here, [customer]. My kestrel, that is [customer], is [customer]. You are fed up, they say"
+    )
+    assert line["inputs"]["state"] == {"who": {"[customer]": "[customer]"}}
+    assert line["answer"]["conflict_type"] == "Dear [customer]" and line["answer"]["confidence"] == 0.4
+    assert line["feedback"] == "a reply that worked here: Of course, [customer]!"
 
 
 def test_what_gepa_wrote_as_text_is_data_again():
@@ -186,7 +208,7 @@ def test_gepa_skips_what_is_rejected_without_calls_for_it():
 
     examples = [dspy.Example(history=[], message=f"{SAID} {i}").with_inputs("history", "message") for i in range(8)]
     engine, student = Scripted("nothing"), OwnLM("s", EmbeddedStudent(), AsyncTwin(EmbeddedStudent()))
-    proposer = InstructionProposer(OwnLM("m", engine, AsyncTwin(engine)), FIELDS)
+    proposer = InstructionProposer(OwnLM("m", engine, AsyncTwin(engine)), FIELDS, REDACT)
     with dspy.context(lm=student, adapter=AnswerAdapter(), disable_history=True, trace=None):
         program = CONFLICT.program(load_profile("default"))
         gepa = dspy.GEPA(

@@ -18,10 +18,12 @@ from understudy.nodes.conflict import CONFLICT
 from understudy.nodes.goals import GOALS
 from understudy.nodes.intent import INTENT
 from understudy.nodes.quality import QUALITY
+from understudy.nodes.redaction import Redaction, Said
 from understudy.nodes.response import RESPONSE
 from understudy.profile import load_profile
 
 STAR = load_profile("star")
+REDACT = Redaction(Said(), [STAR])
 STUDENT = OwnLM("embedded/student", EmbeddedStudent(), AsyncTwin(EmbeddedStudent()))
 TEACHER = OwnLM("embedded/teacher", EmbeddedTeacher(), AsyncTwin(EmbeddedTeacher()))
 BASE = "Say what you see, and quote the words that decided. Otherwise choose none."
@@ -68,7 +70,7 @@ def records(faculty, examples, instruction=BASE):
 
 def learn(faculty, examples, instruction=BASE):
     fields = describe(faculty.signature(STAR))
-    proposer = InstructionProposer(TEACHER, fields, budget=10**6)
+    proposer = InstructionProposer(TEACHER, fields, REDACT, budget=10**6)
     found = proposer({"self": instruction}, {"self": list(records(faculty, examples, instruction))}, ["self"])
     assert not proposer.rejected
     return found["self"]
@@ -241,7 +243,7 @@ def answered(count, reply="Could you tell me your flight number?"):
 def test_a_reply_is_quoted_only_when_five_agents_gave_it(agents):
     others = list(answered(10, "Well, Ann, let me see what there is."))[agents : agents + 2]
     fields, seen = describe(RESPONSE.signature(STAR)), records(RESPONSE, [*answered(agents), *others])
-    found = InstructionProposer(TEACHER, fields, budget=10**6)({"self": BASE}, {"self": list(seen)}, ["self"])
+    found = InstructionProposer(TEACHER, fields, REDACT, budget=10**6)({"self": BASE}, {"self": list(seen)}, ["self"])
     text = found.get("self", BASE)
     assert ('For plane_ask_flight_id reply "Could you tell me your flight number?"' in text) == (agents == 5)
     assert "Ann" not in text
@@ -257,7 +259,7 @@ def test_a_full_instruction_makes_room_within_the_limit():
 
 def test_gepa_with_it_beats_the_baseline_on_conversations_never_seen():
     examples = list(quarrels(0, 60))
-    proposer = InstructionProposer(TEACHER, describe(CONFLICT.signature(STAR)), budget=10**6)
+    proposer = InstructionProposer(TEACHER, describe(CONFLICT.signature(STAR)), REDACT, budget=10**6)
     with context():
         gepa = dspy.GEPA(
             metric=CONFLICT.metric, max_metric_calls=200, reflection_lm=TEACHER, instruction_proposer=proposer,
