@@ -20,7 +20,7 @@ from understudy.graph.optimization import create_optimization_workflow
 from understudy.intake import InputError, UnderstudyError
 from understudy.nodes.brain import Brain, WithBrain, own_brain
 from understudy.nodes.faculty import Faculty
-from understudy.nodes.job import builder_for, forget
+from understudy.nodes.job import builder_for, forget, make_private
 from understudy.nodes.modules import PROGRAMS
 
 News = Callable[[dict[str, Any]], None]
@@ -265,7 +265,7 @@ def alone(folder: Path, what: str) -> Iterator[None]:
         OptimizationBusy: another process is at it.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         opened = os.open(folder / f".{what}", os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
         raise UnderstudyError(f"{folder}: cannot be used: {error.strerror}; check OPTIMIZED_MODULES_DIR") from None

@@ -25,7 +25,7 @@ from understudy.lm.roles import get_teacher_lm, reflection
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.dataset import Dataset
 from understudy.nodes.faculty import seen_by_nobody
-from understudy.nodes.job import Job, dataset_of, faculty_of, program_of
+from understudy.nodes.job import Job, dataset_of, faculty_of, make_private, program_of
 from understudy.nodes.redaction import Redaction, Said, said_in
 from understudy.nodes.silence import silent
 from understudy.state import Context
@@ -239,5 +239,5 @@ class _Watching(AnswerAdapter):
 
 
 def _prepare(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(folder)
     (folder / "gepa.stop").unlink(missing_ok=True)  # a run that was stopped has left it, and it would end this one

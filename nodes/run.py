@@ -15,7 +15,7 @@ from understudy.intake import InputError, UnderstudyError
 from understudy.lm.roles import model_names
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.dataset import NEWEST
-from understudy.nodes.job import Job, builder_for, forget
+from understudy.nodes.job import Job, builder_for, forget, make_private
 from understudy.nodes.modules import MODULES, PROGRAMS
 from understudy.report import page
 from understudy.state import Context, OptimizationState
@@ -86,7 +86,7 @@ def report_page(folder: Path, report: Mapping[str, Any]) -> Path:
 def _write_page(path: Path, text: str) -> None:
     unfinished = path.with_suffix(f".{os.getpid()}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         with open(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
         unfinished.replace(path)
