@@ -105,12 +105,12 @@ def forget(run_id: str) -> None:
 
 def note_error(state: Job, error: NodeError) -> Command[Any]:
     """Leave a result that says what failed; the other modules go on."""
-    cause = error.error
-    log.error("%s of %s: %s; run %s has the whole message", error.node, state["module"], public(cause), state["run_id"])
-    said = str(cause) if isinstance(cause, UnderstudyError) else f"{type(cause).__name__}: {cause}"
+    # Not the whole message of an error: the report is printed, and its page stands beside the versions.
+    said = f"{error.node}: {public(error.error)}"
+    log.error("%s, module %s, run %s", said, state["module"], state["run_id"])
     # What was looked at on sealed conversations is kept: it counts, whatever came of it.
     seen = {**state.get("compiled", {}).get("figures", {}), **state.get("evaluated", {})}
-    result = {**seen, "status": "error", "reason": f"{error.node}: {said[:500]}"}
+    result = {**seen, "status": "error", "reason": said[:500]}
     return Command(update={"results": {state["module"]: result}}, goto="conclude")
 
 

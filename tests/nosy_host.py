@@ -160,7 +160,7 @@ def whole_story(talks: str) -> None:
     run("optimize", "--module", "conflict", "--module", "intent")
     run("dream")
     brain = Brain(Settings())
-    begin(brain, "default", "quality", "v0.0", "v0.0", name="by hand")
+    begin(brain, "default", "goals", "v0.0", "v0.0", name="by hand")
     asyncio.run(
         tell(
             brain,
@@ -190,9 +190,9 @@ def whole_story(talks: str) -> None:
     EmbeddedStudent.complete = complete  # type: ignore[method-assign]
     run("replay", "--faults", os.environ["MORE"])
     EmbeddedTeacher.complete = fails  # type: ignore[method-assign,assignment]
-    run("optimize", "--module", "goals")
+    run("optimize", "--module", "quality")
     EmbeddedStudent.complete, EmbeddedTeacher.complete = fails, proposed  # type: ignore[method-assign]
-    run("optimize", "--module", "goals")
+    run("optimize", "--module", "quality")
     EmbeddedStudent.complete = complete  # type: ignore[method-assign]
     asyncio.run(posted(given))
     assert brain.gym is not None

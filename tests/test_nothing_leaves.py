@@ -90,6 +90,8 @@ def talks(count: int) -> Iterator[dict[str, Any]]:
             "email": "zorvath@quill.example",
             "account": {"code": f"zq0222{number}known", "notes": [f"like zq0333{number} best"]},
         }
+        if number > count - 4:
+            talk["messages"] = [{**message, "labels": {}} for message in talk["messages"]]
         yield talk
 
 
@@ -174,6 +176,7 @@ def test_not_a_word_leaves_the_gym_whatever_the_host_keeps(root: Path, env: dict
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o700}
     assert host(root, env, "embedded") == 0
     nothing_left(root, recorder)
+    assert "compile: ValueError in __call__" in (root / "host" / "host.log").read_text()
     assert list(runs.rglob("*.bin")) == []
 
 
@@ -183,6 +186,7 @@ def test_with_models_of_a_server_only_the_student_is_told_who_the_customers_are(
     with OllamaServer() as server:
         assert host(root, env, "ollama", LM_PROVIDER="ollama", OLLAMA_BASE_URL=server.url) == 0
         nothing_left(root, recorder, server.url.removeprefix("http://"))
+        assert re.search(r"^unsure +[1-9]", (root / "ollama.out").read_text(), re.MULTILINE)
         told: dict[str, str] = defaultdict(str)
         for seen in server.requests:
             if seen.path == "/api/chat":
