@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from understudy.checkpoints.private import write_private
 from understudy.terminal import JSON, open_brain, say, say_error, show_result, told
 
 NAME = click.argument("name", required=False)
@@ -76,7 +77,7 @@ def status(name: str | None, picture: Path | None, as_json: bool) -> None:
                 say_error(f"{trial.name}: {error}")
     if picture is not None:
         with told(picture):
-            picture.write_text(as_svg(course_of(gym, found[0])), encoding="utf-8")
+            write_private(picture, as_svg(course_of(gym, found[0])))
     if as_json:
         shown = found[0] if name is not None or picture else {**_foremost(found), "tests": found}
         click.echo(json.dumps(shown))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.private import make_private, write_private
 from understudy.drawing import as_svg, course_of, in_terminal
 from understudy.nodes.ab_life import statistics
 from understudy.nodes.brain import Brain
@@ -36,9 +37,11 @@ async def run_demo(
         of the run), `later` (the rest), `ab` (by module, how its A/B test went) and `picture` (its course).
 
     Raises:
-        GymError: the folder cannot be written.
+        OSError: the folder cannot be made.
+        GymError: the gym cannot be written.
     """
     own = {"brain_profile": "default", "brain_enabled": True, "rl_gym_enabled": True, "use_optimized_modules": True}
+    make_private(folder)
     files = {"optimized_modules_dir": folder / "demo_modules", "rl_gym_db_path": _fresh(folder / "demo_gym.db")}
     shutil.rmtree(files["optimized_modules_dir"], ignore_errors=True)
     brain = Brain(Settings().model_copy(update={**own, **files, "publish_approval": "auto", "ab_share": 1.0}))
@@ -59,9 +62,8 @@ def _parts(folder: Path) -> tuple[Path, Path]:
     lines = BUNDLED.read_text(encoding="utf-8").splitlines(keepends=True)
     learnt = round(LEARNT * len(lines))
     parts = folder / "first.jsonl", folder / "rest.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
     for path, some in zip(parts, (lines[:learnt], lines[learnt:]), strict=True):
-        path.write_text("".join(some), encoding="utf-8")
+        write_private(path, "".join(some))
     return parts
 
 
@@ -71,7 +73,7 @@ def _drawn(gym: Gym, folder: Path, tests: dict[str, dict[str, Any]]) -> tuple[st
         return None, None
     course = course_of(gym, max(tests.values(), key=lambda one: float(one["e_value"])))
     picture = folder / "ab_test.svg"
-    picture.write_text(as_svg(course), encoding="utf-8")
+    write_private(picture, as_svg(course))
     return str(picture), in_terminal(course)
 
 

@@ -14,13 +14,14 @@ from langgraph.types import Command
 
 from understudy.checkpoints.file import explained
 from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.private import make_private
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.checkpoints.versioning import BASELINE, ModuleVersioning
 from understudy.graph.optimization import create_optimization_workflow
 from understudy.intake import InputError, UnderstudyError
 from understudy.nodes.brain import Brain, WithBrain, own_brain
 from understudy.nodes.faculty import Faculty
-from understudy.nodes.job import builder_for, forget, make_private
+from understudy.nodes.job import builder_for, forget
 from understudy.nodes.modules import PROGRAMS
 
 News = Callable[[dict[str, Any]], None]

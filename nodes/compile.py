@@ -17,6 +17,7 @@ from gepa.utils.stop_condition import MaxCandidateProposalsStopper, NoImprovemen
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Send
 
+from understudy.checkpoints.private import make_private
 from understudy.intake import public
 from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.errors import AnswerError, ModelError
@@ -25,7 +26,7 @@ from understudy.lm.roles import get_teacher_lm, reflection
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.dataset import Dataset
 from understudy.nodes.faculty import seen_by_nobody
-from understudy.nodes.job import Job, dataset_of, faculty_of, make_private, program_of
+from understudy.nodes.job import Job, dataset_of, faculty_of, program_of
 from understudy.nodes.redaction import Redaction, Said, said_in
 from understudy.nodes.silence import silent
 from understudy.state import Context

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NotRequired
 
 import dspy
@@ -41,13 +40,6 @@ class Job(TypedDict):
     """A person is asked before anything is published."""
     compiled: NotRequired[dict[str, Any]]
     evaluated: NotRequired[dict[str, Any]]
-
-
-def make_private(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for their owner alone."""
-    for one in (*reversed(folder.parents), folder):
-        if not one.is_dir():
-            one.mkdir(mode=0o700, exist_ok=True)
 
 
 def faculty_of(job: Job) -> Faculty:

@@ -11,11 +11,12 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, Send
 
 from understudy.checkpoints.file import now
+from understudy.checkpoints.private import make_private, write_private
 from understudy.intake import InputError, UnderstudyError
 from understudy.lm.roles import model_names
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.dataset import NEWEST
-from understudy.nodes.job import Job, builder_for, forget, make_private
+from understudy.nodes.job import Job, builder_for, forget
 from understudy.nodes.modules import MODULES, PROGRAMS
 from understudy.report import page
 from understudy.state import Context, OptimizationState
@@ -87,8 +88,7 @@ def _write_page(path: Path, text: str) -> None:
     unfinished = path.with_suffix(f".{os.getpid()}")
     try:
         make_private(path.parent)
-        with open(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        write_private(unfinished, text)
         unfinished.replace(path)
     except OSError as error:
         said = f"{path}: cannot be written: {error.strerror}; see to it and run `understudy optimize` again: it goes on"

@@ -199,7 +199,7 @@ def whole_story(talks: str) -> None:
     say(f"{len(brain.gym.suggestions(None, None, 10_000))} suggestions")
     brain.gym.close()
     run("status")
-    run("ab", "status")
+    run("ab", "status", "by hand", "--picture", "course.svg")
 
 
 def main() -> None:

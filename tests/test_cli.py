@@ -277,14 +277,19 @@ def test_demo_tells_the_story_in_a_gym_of_its_own(home: Path, monkeypatch: pytes
         file.writelines(few)
         file.flush()
         monkeypatch.setattr(demo, "BUNDLED", Path(file.name))
+        old = os.umask(0)
         found = ok("demo")
         status, out, _ = run_cli("demo")  # made anew, not added to
+        os.umask(old)
     assert status == 0 and "Observed 3 conversations" in out and "RL_GYM_DB_PATH=understudy-demo/demo_gym.db" in out
     assert found["observe"]["conversations"] == 3 and found["observe"]["faults"] == 0
     assert sorted(found["modules"]) == MODULES
     assert all(set(module) == {"turns", "score", "right"} for module in found["modules"].values())
     assert (found["later"]["conversations"], found["ab"], found["picture"]) == (1, {}, None)
     assert [path.name for path in home.iterdir()] == ["understudy-demo"]
+    made = [home / "understudy-demo", *(home / "understudy-demo").rglob("*")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_dir()} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_file()} == {0o600}
 
 
 def test_demo_learns_tests_it_and_does_not_touch_ones_own_gym(replayed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

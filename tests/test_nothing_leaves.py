@@ -149,7 +149,8 @@ def host(root: Path, env: dict[str, str], *steps: str, **more: str) -> int:
     """Run the host; what it prints stands in files below the folder as well."""
     with (root / f"{steps[0]}.out").open("wb") as out:
         command = [sys.executable, "-P", str(HOST), *steps]
-        return subprocess.run(command, cwd=root / "host", env={**env, **more}, stdout=out, stderr=out).returncode
+        where: Any = {"cwd": root / "host", "env": {**env, **more}, "umask": 0}
+        return subprocess.run(command, stdout=out, stderr=out, **where).returncode
 
 
 def nothing_left(root: Path, recorder: Recorder, *servers: str) -> None:
@@ -178,6 +179,12 @@ def test_not_a_word_leaves_the_gym_whatever_the_host_keeps(root: Path, env: dict
     nothing_left(root, recorder)
     assert "compile: ValueError in __call__" in (root / "host" / "host.log").read_text()
     assert list(runs.rglob("*.bin")) == []
+    folder = root / "host"
+    ours = [*folder.glob("brain_gym.db*"), folder / "course.svg", folder / "optimized_modules"]
+    ours += ours[-1].rglob("*")
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in ours}
+    assert {path: oct(mode) for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == {}
+    assert {path.suffix for path in ours} >= {".db", ".svg", ".html", ".json"}
 
 
 def test_with_models_of_a_server_only_the_student_is_told_who_the_customers_are(
