@@ -105,7 +105,10 @@ class _Module:
         self.diff = None if self.finds else _diff(_map(result.get("instruction")))
         self.tree = _tree(_items(result, "lineage"))
         self.tried, self.accepted = (_number(result.get(f"candidates_{end}")) for end in ("tried", "accepted"))
-        self.useless = _useless(_map(result.get("proposals_rejected")))
+        self.useless = _counts(result.get("proposals_rejected"))
+        self.masked = ", ".join(
+            f"{count:,.0f} {_cut(kind, 40)}" for kind, count in _counts(result.get("masked")).items()
+        )
         self.verdict = _verdict(self)
         plain = _PLAIN_NAME.fullmatch(self.name) and _PLAIN_NAME.fullmatch(self.parent)
         self.undo = f"understudy rollback {self.name} {self.parent}" if plain else "understudy rollback MODULE VERSION"
@@ -132,6 +135,7 @@ def summary(run: Mapping[str, Any]) -> list[str]:
     width = max((len(_visible(module.name)) for module in modules), default=0)
     lines = [", ".join(filter(None, about)), _headline(run, modules)]
     lines += [f"  {_visible(module.name):<{width}}  {_scored(module)}{module.verdict}" for module in modules]
+    lines += [f"kept from the teacher, {module.name}: {module.masked}" for module in modules if module.masked]
     lines += [f"to go back: {module.undo}" for module in modules if module.status == "published"]
     return [str(_visible(line)) for line in lines]
 
@@ -261,9 +265,9 @@ def _tree(lineage: list[Any]) -> list[_Candidate]:
     return tree
 
 
-def _useless(counts: Mapping[str, Any]) -> dict[str, float]:
-    """Return how many proposals were of no use, by the reason; the most frequent first."""
-    found = [(str(why), _number(count) or 0) for why, count in counts.items()]
+def _counts(counts: Any) -> dict[str, float]:
+    """Return how often each thing came, the most frequent first."""
+    found = [(str(what), _number(count) or 0) for what, count in _map(counts).items()]
     return dict(sorted(found, key=lambda one: -one[1])[:MOST_REASONS])
 
 

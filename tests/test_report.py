@@ -47,6 +47,7 @@ MODULE = {
     "candidates_tried": 30,
     "candidates_accepted": 3,
     "proposals_rejected": {"quote": 4, "LMError": 1},
+    "masked": {"email": 3, "customer": 12},
     "finds": [],
 }
 RUN = {
@@ -197,7 +198,9 @@ def test_a_run_that_did_nothing_says_why(changes, headline):
 
 def test_text_from_outside_is_text():
     tame, hostile = Page(planted(RUN, "tame")), planted(RUN, HOSTILE)
-    hostile["module_results"] = {HOSTILE: hostile["module_results"]["conflict"] | {"proposals_rejected": {HOSTILE: 2}}}
+    hostile["module_results"] = {
+        HOSTILE: hostile["module_results"]["conflict"] | {"proposals_rejected": {HOSTILE: 2}, "masked": {HOSTILE: 2}}
+    }
     wild = Page(hostile)
     assert [tag for tag, _ in wild.elements] == [tag for tag, _ in tame.elements]
     assert wild.styles == tame.styles
@@ -348,6 +351,8 @@ def test_a_tree_that_is_none_ends():
 
 def test_how_to_go_back_is_told():
     assert "understudy rollback conflict v1.0" in Page(RUN).text
+    assert summary(RUN)[-2] == "kept from the teacher, conflict: 12 customer, 3 email"
+    assert "12 customer, 3 email" in Page(RUN).text
     assert summary(RUN)[-1] == "to go back: understudy rollback conflict v1.0"
     for parent in (None, "", "; rm -rf ~", "--all"):
         run = run_with(parent=parent)

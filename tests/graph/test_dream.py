@@ -67,6 +67,7 @@ def dreamt(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_cycle_keeps_what_was_asked_for_in_the_planned_share(dreamt: Any) -> None:
     brain, report = dreamt
     assert (report["status"], report["dreams"], report["replayed"], report["invented"]) == ("success", 30, 24, 6)
+    assert report["masked"]["customer"] > 30 and report["masked"]["phone"] > 10
     assert report["reason"] is None and report["screened_out"] == sum(report["reasons"].values())
     dreams = brain.gym.dreams.newest("default", 100)
     assert Counter(one["kind"] for one in dreams) == {"replay": 24, "invented": 6}

@@ -80,6 +80,7 @@ def test_what_is_better_on_sealed_conversations_is_used_from_the_next_turn_on(ho
     for name in published:
         result = report["module_results"][name]
         assert result["interval"][0] > 0 and result["sealed_conversations"] >= 30
+        assert result["masked"]["customer"] > 0
         assert result["score"] - result["baseline_score"] == pytest.approx(result["improvement"], abs=1e-5)
         assert brain.versioning("default").latest(name) == result["version"] == "v1.0"
         _, known = brain.versioning("default").load_module(name)

@@ -61,6 +61,10 @@ def observed(home: Path, *talks: dict[str, Any]) -> None:
                 gym.record(None, recording.conversation_id, events)
 
 
+def told(request: dict[str, Any]) -> str:
+    return str(request["messages"][-1]["content"])
+
+
 def labelled(*arguments: str, **environment: str) -> dict[str, Any]:
     status, out, err = run_cli("label", "--teacher", *arguments, "--json", **environment)
     assert (status, err) == (0, "") and out.count("\n") == 1
@@ -239,15 +243,22 @@ def test_what_a_liar_says_is_no_evidence(home: Path, teacher: OllamaServer, repl
 
 def test_addresses_and_numbers_do_not_reach_the_teacher(home: Path, teacher: OllamaServer) -> None:
     one = talk()
-    one["customer"] = {"name": "Ines", "mail": EMAIL}
+    one["customer"] = {"name": "Ines", "mail": EMAIL, "car": {"plate": "KL-07-QX", "kind": "van", "home": "Port Vale"}}
+    one["messages"][0]["text"] = "ines here, my van kl 07 qx is at port-vale"
     one["messages"][2]["text"] = f"Write to {EMAIL} or ring {PHONE}."
     one["messages"][3] |= {"text": f"Shall I charge {CARD}?", "action": f"mail {EMAIL}"}
-    observed(home, one)
-    assert labelled()["labelled"] == 3
+    other = talk("c2", 1)
+    other["messages"][0]["text"] = "my van, at the port, in the vale"
+    observed(home, one, other)
+    found = labelled()
+    assert (found["labelled"], found["masked"]) == (4, {"card": 1, "customer": 3, "email": 2, "phone": 1})
+    assert any(
+        "message: [customer] here, my van [customer] is at [customer]" in text for text in map(told, asked(teacher))
+    )
     sent = json.dumps([seen.body for seen in teacher.requests])
     for secret in (EMAIL, "ines.duarte", PHONE, "1234 5678", CARD, "4111", "Ines"):
         assert secret not in sent
-    prompt = asked(teacher)[2]["messages"][-1]["content"]
+    prompt = next(text for text in map(told, asked(teacher)) if text.endswith("ring [phone]."))
     assert prompt.endswith("message: Write to [email] or ring [phone].") and "agent (mail [email]): Shall I" in prompt
     with closing(Gym(Path("brain_gym.db"))) as gym:
         assert EMAIL in gym.history("c1", 99, 99)[2]["text"]
