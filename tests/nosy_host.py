@@ -47,6 +47,7 @@ from pydantic import TypeAdapter  # noqa: E402
 
 from understudy import cli  # noqa: E402
 from understudy.checkpoints.saver import open_checkpointer  # noqa: E402
+from understudy.checkpoints.trials import Trials  # noqa: E402
 from understudy.graph.shadow import create_shadow_workflow  # noqa: E402
 from understudy.lm.embedded import EmbeddedStudent  # noqa: E402
 from understudy.lm.teacher import EmbeddedTeacher  # noqa: E402
@@ -114,6 +115,10 @@ def raising(**inputs: Any) -> dict[str, Any]:
     raise ValueError(f"I cannot make anything of {inputs}")
 
 
+def loses(self: Any, *answers: Any) -> None:
+    raise ValueError(f"I cannot keep {answers}, of {os.environ['LABELS']}")
+
+
 def unfitting(**inputs: Any) -> dict[str, Any]:
     return {"number": TypeAdapter(int).validate_python(inputs["message"])}
 
@@ -175,10 +180,14 @@ def whole_story(talks: str) -> None:
     inputs = {"message": given["messages"][0]["text"]}
     tester.run_both_variants("c1", raising, unfitting, inputs, lambda answer: 1.0)
     say(str(tester.get_statistics()))
-    complete, proposed = EmbeddedStudent.complete, EmbeddedTeacher.complete
+    complete, proposed, calls = EmbeddedStudent.complete, EmbeddedTeacher.complete, list[Any]()
 
     def fails(self: Any, request: Any) -> Any:
         raise ValueError(f"what is this: {request.messages[-1].text}")
+
+    def fails_later(self: Any, request: Any) -> Any:
+        calls.append(request)
+        return complete(self, request) if len(calls) < 20 else fails(self, request)
 
     def mumbles(self: Any, request: Any) -> Any:
         return answering(json.dumps({"intent": request.messages[-1].text, "confidence": inputs}))
@@ -191,9 +200,12 @@ def whole_story(talks: str) -> None:
     run("replay", "--faults", os.environ["MORE"])
     EmbeddedTeacher.complete = fails  # type: ignore[method-assign,assignment]
     run("optimize", "--module", "quality")
-    EmbeddedStudent.complete, EmbeddedTeacher.complete = fails, proposed  # type: ignore[method-assign]
-    run("optimize", "--module", "quality")
+    EmbeddedTeacher.complete = proposed  # type: ignore[method-assign]
+    for student in (fails, fails_later):
+        EmbeddedStudent.complete = student  # type: ignore[method-assign]
+        run("optimize", "--module", "quality")
     EmbeddedStudent.complete = complete  # type: ignore[method-assign]
+    Trials.keep = loses  # type: ignore[method-assign]
     asyncio.run(posted(given))
     assert brain.gym is not None
     say(f"{len(brain.gym.suggestions(None, None, 10_000))} suggestions")

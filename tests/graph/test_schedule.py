@@ -281,6 +281,16 @@ def test_a_run_that_cannot_begin_is_put_off_ever_longer_and_not_lost(gym: Gym) -
     assert told(gym, OPTIMIZE)["last_status"] == "success" and len(set(runs())) == 1
 
 
+def test_what_a_failed_process_quotes_is_in_no_log(gym: Gym, caplog: pytest.LogCaptureFixture) -> None:
+    quotes = "import sys; print('understudy: it goes on', file=sys.stderr); raise ValueError('Ines is fed up')"
+    decide(gym, 100)
+    one = scheduler(gym)
+    one._commands = {OPTIMIZE: (sys.executable, "-ISc", quotes)}
+    look(one)
+    assert "Ines" not in caplog.text and "understudy: it goes on" in caplog.text and "ValueError, and" in caplog.text
+    assert "Ines" not in str(told(gym, OPTIMIZE)["reason"])
+
+
 def test_dreams_come_by_the_hour(gym: Gym) -> None:
     one = scheduler(gym)
     look(one, DREAM)
