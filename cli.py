@@ -90,6 +90,11 @@ def _run() -> int:
         return say_error(error.message)
     except _ours() as error:
         return say_error(*str(error).split("\n"))
+    except Exception as error:
+        from understudy.intake import public
+
+        # No traceback: the message of an error that is not ours may quote what a customer has said.
+        return say_error(f"a defect of understudy's own, please report it: {public(error)}")
 
 
 def _ours() -> type[Exception]:

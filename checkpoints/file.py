@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from understudy.checkpoints.private import make_private
 from understudy.checkpoints.schema import migrations
 from understudy.intake import UnderstudyError
 
@@ -224,7 +225,7 @@ def _touch(path: Path) -> None:
     A file that is there is not opened here: to close any descriptor of it would take SQLite's locks on it from this
     process (https://www.sqlite.org/howtocorrupt.html, 2.2).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         return

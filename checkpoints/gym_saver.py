@@ -50,7 +50,7 @@ class GymSaver(SqliteSaver):
     returns its values all the same.
     """
 
-    def __init__(self, connection: sqlite3.Connection, serde: JsonPlusSerializer) -> None:
+    def __init__(self, connection: sqlite3.Connection, serde: JsonPlusSerializer | None = None) -> None:
         super().__init__(connection, serde=serde)
         self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 

@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from understudy.checkpoints.file import GymError, GymFile, explained, open_to_read
-from understudy.checkpoints.saver import GymSaver
+from understudy.checkpoints.gym_saver import GymSaver
 from understudy.checkpoints.soundness import sync
 
 COUNTED = ("answer_counts", "evidence_sets", "decision_counts")
@@ -54,6 +54,11 @@ def _salvage(path: Path, into: Path) -> dict[str, tuple[int, int | None]]:
         fresh = GymFile(into)
         try:
             GymSaver(fresh.connection).setup()
+            guards = fresh.rows(
+                "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND sql LIKE '%RAISE(IGNORE)%'"
+            )
+            for guard in guards:  # a row whose conversation cannot be read is saved all the same
+                fresh.connection.execute(f"DROP TRIGGER {guard['name']}")
             found = {}
             for table in _tables(fresh):
                 if table in columns and table not in COUNTED:
@@ -62,6 +67,8 @@ def _salvage(path: Path, into: Path) -> dict[str, tuple[int, int | None]]:
                     there = _count(damaged, table)
                     if saved or there != 0:
                         found[table] = saved, None if there is None else max(0, there - saved)
+            for guard in guards:
+                fresh.connection.execute(guard["sql"])
             _never_count_less(damaged, fresh)
         finally:
             fresh.close()

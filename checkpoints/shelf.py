@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.checkpoints.metadata import Status, VersionMetadata, digest, sealed, unsealed
+from understudy.checkpoints.private import make_private
 from understudy.checkpoints.program import State
 from understudy.intake import UnderstudyError
 
@@ -146,9 +147,7 @@ class Shelf:
             VersionError: the folder cannot be written to.
         """
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self.folder.parent, self.folder):
-                folder.mkdir(mode=0o700, exist_ok=True)
+            make_private(self.folder)
             with open(os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600), "wb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 self._sweep()
