@@ -18,6 +18,8 @@ from understudy.showing import console, printable, printable_json
 from understudy.terminal import JSON, conversation_bar, open_brain, say, say_error, show_result, told
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from understudy.nodes.brain import Brain
 
 STOPPED = "stopped; what is written is kept, and the same command goes on from here"
@@ -69,6 +71,7 @@ def main() -> None:
     """Run the command line; an error of ours is one line on stderr and exit status 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know fewer letters than we
+    sys.excepthook = _tell_of_a_defect
     try:
         sys.exit(_run())
     except (KeyboardInterrupt, click.Abort):
@@ -90,11 +93,13 @@ def _run() -> int:
         return say_error(error.message)
     except _ours() as error:
         return say_error(*str(error).split("\n"))
-    except Exception as error:
-        from understudy.intake import public
 
-        # No traceback: the message of an error that is not ours may quote what a customer has said.
-        return say_error(f"a defect of understudy's own, please report it: {public(error)}")
+
+def _tell_of_a_defect(kind: type[BaseException], error: BaseException, trace: "TracebackType | None") -> None:
+    """Say where an error that nobody expected came from; a traceback may quote what a customer has said."""
+    from understudy.intake import public
+
+    say_error(f"a defect of understudy, please report it: {public(error)}")
 
 
 def _ours() -> type[Exception]:
