@@ -11,6 +11,7 @@ from understudy.lm.roles import get_lm
 from understudy.lm.server import server_at
 from understudy.nodes.brain import Brain, own_brain
 from understudy.settings import Settings, current_settings
+from understudy.tests.gyms import Observed, observing
 from understudy.tests.ollama.server import OllamaServer
 
 hypothesis.settings.register_profile("calm", deadline=None)  # how fast this machine is just now is no test
@@ -51,6 +52,21 @@ def brain(home: Path) -> Iterator[Brain]:
     yield brain
     if brain.gym:
         brain.gym.close()
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run of the tests that its workers share."""
+    folder = tmp_path_factory.getbasetemp()
+    kept = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "kept"
+    kept.mkdir(exist_ok=True)
+    return kept
+
+
+@pytest.fixture
+def observed(home: Path, kept: Path) -> Observed:
+    """What gives a brain whose gym, in the empty folder, holds conversations."""
+    return observing(kept)
 
 
 @pytest.fixture

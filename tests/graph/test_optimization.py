@@ -1,8 +1,6 @@
 """The optimisation graph, from outside: what it publishes, what it refuses, and that a kill loses nothing."""
 
 import asyncio
-import atexit
-import hashlib
 import json
 import os
 import random
@@ -10,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,6 @@ from langsmith import utils
 from langsmith.run_helpers import get_tracing_context
 
 from understudy.benchmarks.prove import run_cli, write
-from understudy.demo import BUNDLED
 from understudy.graph.optimization import build
 from understudy.intake import UnderstudyError
 from understudy.lm.embedded import EmbeddedStudent
@@ -31,36 +27,17 @@ from understudy.nodes.run import report_page
 from understudy.optimize import OptimizationBusy, RunWaits, optimize, run_gepa_optimization
 from understudy.replay import replay
 from understudy.settings import Settings, current_settings
+from understudy.tests.gyms import Observed, bundled, once
 from understudy.tests.ollama.server import OllamaServer
 
 STATUSES = {"published", "candidate", "rejected", "skipped", "error"}
 QUICK = {"GEPA_BREADTH": "1", "GEPA_DEPTH": "2"}
-KEPT = Path(tempfile.mkdtemp(prefix="understudy-tests-"))
-atexit.register(shutil.rmtree, KEPT, ignore_errors=True)
-
-
-def bundled(count: int | None = None) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in BUNDLED.read_text(encoding="utf-8").splitlines()[:count]]
 
 
 @pytest.fixture
 def quick(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in QUICK.items():
         monkeypatch.setenv(name, value)
-
-
-def observed(home: Path, talks: list[dict[str, Any]], **settings: Any) -> Brain:
-    """Observe conversations; the same ones are observed once, and their gym is copied."""
-    kept = KEPT / hashlib.sha256(json.dumps(talks).encode()).hexdigest()
-    gym = Settings().rl_gym_db_path
-    if not kept.is_file():
-        brain = Brain(Settings(personalize_enabled=False))
-        asyncio.run(replay([write(home / "talks.jsonl", talks)], brain))
-        assert brain.gym is not None
-        brain.gym.close()
-        shutil.copy(gym, kept)
-    shutil.copy(kept, gym)
-    return Brain(Settings(**settings))
 
 
 def learn(brain: Brain, *modules: str) -> dict[str, Any]:
@@ -71,8 +48,8 @@ def files(home: Path) -> list[str]:
     return sorted(str(path.relative_to(home)) for path in (home / "optimized_modules").rglob("*") if path.is_file())
 
 
-def test_what_is_better_on_sealed_conversations_is_used_from_the_next_turn_on(home: Path, quick: None) -> None:
-    brain = observed(home, bundled())
+def test_what_is_better_on_sealed_conversations_is_used_from_the_next_turn_on(home: Path, observed: Observed, quick: None) -> None:
+    brain = observed()
     report = learn(brain, "goals", "intent")
     assert report["status"] == "success" and set(report["module_results"]) == {"goals", "intent"}
     published = {name for name, result in report["module_results"].items() if result["status"] == "published"}
@@ -97,8 +74,8 @@ def test_what_is_better_on_sealed_conversations_is_used_from_the_next_turn_on(ho
     brain.gym.close()
 
 
-def test_too_little_evidence_is_skipped_with_the_reason(home: Path, quick: None) -> None:
-    brain = observed(home, bundled(2))
+def test_too_little_evidence_is_skipped_with_the_reason(home: Path, observed: Observed, quick: None) -> None:
+    brain = observed(2)
     report = learn(brain)
     assert report["status"] == "skipped" and report["optimized_count"] == 0
     assert {result["status"] for result in report["module_results"].values()} == {"skipped"}
@@ -109,7 +86,7 @@ def test_too_little_evidence_is_skipped_with_the_reason(home: Path, quick: None)
 
 
 def test_a_run_is_not_traced_whatever_the_host_exports(
-    home: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+    home: Path, observed: Observed, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LANGSMITH_TRACING", "true")
     monkeypatch.setenv("LANGSMITH_ENDPOINT", "http://127.0.0.1:9")
@@ -120,22 +97,22 @@ def test_a_run_is_not_traced_whatever_the_host_exports(
     monkeypatch.setattr("understudy.nodes.run.report_page", lambda *_: None)
     monkeypatch.setattr("understudy.nodes.run.page", lambda *_: "")
     monkeypatch.setattr("understudy.checkpoints.gym.Gym.save_run", lambda *_: None)
-    learn(observed(home, bundled(2)))
+    learn(observed(2))
     utils.get_env_var.cache_clear()
     assert seen == [False]
 
 
-def test_evidence_of_one_label_only_teaches_nothing(home: Path, quick: None) -> None:
-    talks = bundled(120)
+def test_evidence_of_one_label_only_teaches_nothing(home: Path, observed: Observed, quick: None) -> None:
+    talks = bundled(60)
     for talk in talks:
         for message in talk["messages"]:
             if "labels" in message:
                 message["labels"] = {"conflict_type": "none"}
-    result = learn(observed(home, talks), "conflict")["module_results"]["conflict"]
+    result = learn(observed(talks), "conflict")["module_results"]["conflict"]
     assert result["status"] == "skipped" and "none" in result["reason"]
 
 
-def test_a_teacher_that_only_rewords_gains_nothing(home: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_teacher_that_only_rewords_gains_nothing(home: Path, observed: Observed, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     complete = EmbeddedTeacher.complete
 
     def reword(self: EmbeddedTeacher, request: Any) -> Any:
@@ -145,7 +122,7 @@ def test_a_teacher_that_only_rewords_gains_nothing(home: Path, quick: None, monk
         return _saying(answer, f"<instruction>\nPlease be careful here.\n{current}\n</instruction>")
 
     monkeypatch.setattr(EmbeddedTeacher, "complete", reword)
-    brain = observed(home, bundled(120))
+    brain = observed(60)
     report = learn(brain, "intent")
     assert report["module_results"]["intent"]["status"] == "rejected" and report["optimized_count"] == 0
     assert brain.versioning("default").latest("intent") == "v0.0"
@@ -160,14 +137,14 @@ def _saying(answer: Any, text: str) -> Any:
 NONSENSE = ["", "<think>Let me see", "<think>So</think>", "I cannot help with that.", "<instruction>Choose", '{"a": 1}']
 
 
-def test_a_teacher_that_talks_nonsense_never_becomes_a_prompt(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_teacher_that_talks_nonsense_never_becomes_a_prompt(home: Path, observed: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEPA_BREADTH", "3")
     monkeypatch.setenv("GEPA_DEPTH", "1")
     complete, said = EmbeddedTeacher.complete, iter(NONSENSE)
     monkeypatch.setattr(
         EmbeddedTeacher, "complete", lambda self, request: _saying(complete(self, request), next(said) or " ")
     )
-    result = learn(observed(home, bundled(80)), "intent")["module_results"]["intent"]
+    result = learn(observed(60), "intent")["module_results"]["intent"]
     assert result["status"] == "rejected" and "nothing of use" in result["reason"]
     assert sum(result["proposals_rejected"].values()) == result["candidates_tried"] == 3
     assert list(said) == [], "each proposal is asked for twice"
@@ -181,7 +158,7 @@ SECRETS = (
 
 
 def test_a_customer_s_data_is_never_published(
-    home: Path, quick: None, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    home: Path, observed: Observed, quick: None, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     talks = bundled()
     for talk in talks[:4]:
@@ -195,7 +172,7 @@ def test_a_customer_s_data_is_never_published(
 
     monkeypatch.setattr(EmbeddedTeacher, "complete", leak)
     monkeypatch.setattr("understudy.lm.reflection.check_text", lambda *_: None)
-    report = learn(observed(home, talks), "goals")
+    report = learn(observed(talks), "goals")
     result = report["module_results"]["goals"]
     assert result["status"] == "rejected" and result["reason"].startswith("it carries a customer's data")
     assert {find["kind"] for find in result["finds"]} >= {"name", "number", "words"}
@@ -204,15 +181,25 @@ def test_a_customer_s_data_is_never_published(
         assert not [text for text in (*written, json.dumps(report), caplog.text) if secret in text]
 
 
+@pytest.fixture
+def waiting(home: Path, observed: Observed, quick: None, kept: Path) -> Brain:
+    """The brain of a folder in which a run waits for a person's word on goals."""
+
+    def run(folder: Path) -> None:
+        brain = observed(publish_approval="manual")
+        report = learn(brain, "goals")
+        assert "--approve goals" in report["module_results"]["goals"]["reason"]
+        assert brain.gym is not None
+        brain.gym.close()
+        shutil.copytree(home, folder, dirs_exist_ok=True)
+
+    shutil.copytree(once(kept / "waiting", run), home, dirs_exist_ok=True)
+    return Brain(Settings())
+
+
 @pytest.mark.parametrize("answer", ["approve", "decline"])
-def test_manual_approval_waits_for_a_person(
-    home: Path, quick: None, monkeypatch: pytest.MonkeyPatch, answer: str
-) -> None:
-    monkeypatch.setenv("PUBLISH_APPROVAL", "manual")
-    brain = observed(home, bundled())
-    report = learn(brain, "goals")
-    assert "--approve goals" in report["module_results"]["goals"]["reason"]
-    monkeypatch.setenv("PUBLISH_APPROVAL", "auto")
+def test_manual_approval_waits_for_a_person(waiting: Brain, answer: str) -> None:
+    brain = waiting
     with pytest.raises(RunWaits, match="--approve goals"):
         learn(Brain(Settings()), "goals")
     assert brain.versioning("default").latest("goals") == "v0.0"
@@ -225,8 +212,8 @@ def test_manual_approval_waits_for_a_person(
     assert run_cli("optimize", f"--{answer}", "goals")[0] == 1
 
 
-def test_one_at_a_time(home: Path, quick: None) -> None:
-    brain = observed(home, bundled(6))
+def test_one_at_a_time(home: Path, observed: Observed, quick: None) -> None:
+    brain = observed(6)
 
     async def both() -> list[Any]:
         return await asyncio.gather(*(optimize(brain) for _ in range(2)), return_exceptions=True)
@@ -251,8 +238,8 @@ def test_the_gate(changes: dict[str, Any], status: str) -> None:
     assert verdict({**good, **changes}, 0.0)[0] == status
 
 
-def test_a_killed_run_goes_on(home: Path, quick: None) -> None:
-    brain = observed(home, bundled())
+def test_a_killed_run_goes_on(home: Path, observed: Observed, quick: None) -> None:
+    brain = observed()
     assert brain.gym is not None
     code = "from understudy.cli import main; main()"
     dice = random.Random(5)
@@ -285,8 +272,8 @@ def _program(brain: Brain, name: str) -> Any:
     return MODULES[name].program(brain.profile(None))
 
 
-def test_with_models_of_a_server_the_same_graph_runs(home: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    observed(home, bundled(60))
+def test_with_models_of_a_server_the_same_graph_runs(home: Path, observed: Observed, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    observed(60)
     said = "<instruction>\nRead the message. Otherwise choose none.\n</instruction>"
 
     def reply(messages: list[dict[str, Any]], form: Any, options: dict[str, Any]) -> str:
@@ -313,12 +300,8 @@ def test_with_models_of_a_server_the_same_graph_runs(home: Path, quick: None, mo
         assert server.crashes == []
 
 
-def test_a_version_that_came_into_use_meanwhile_is_not_replaced(
-    home: Path, quick: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PUBLISH_APPROVAL", "manual")
-    brain = observed(home, bundled())
-    learn(brain, "goals")
+def test_a_version_that_came_into_use_meanwhile_is_not_replaced(waiting: Brain) -> None:
+    brain = waiting
     program = _program(brain, "goals")
     program.signature = program.signature.with_instructions("Somebody else was quicker.")
     brain.versioning("default").save_module("goals", program, "v3.0")
@@ -328,9 +311,9 @@ def test_a_version_that_came_into_use_meanwhile_is_not_replaced(
 
 
 def test_a_new_version_is_compared_with_the_one_in_use_whatever_the_settings_make_of_it(
-    home: Path, quick: None
+    home: Path, observed: Observed, quick: None
 ) -> None:
-    brain = observed(home, bundled(), use_optimized_modules=False)
+    brain = observed(use_optimized_modules=False)
     program = _program(brain, "goals")
     program.signature = program.signature.with_instructions("List every datum.")
     brain.versioning("default").save_module("goals", program, "v1.0")
@@ -338,9 +321,9 @@ def test_a_new_version_is_compared_with_the_one_in_use_whatever_the_settings_mak
 
 
 def test_an_odd_answer_or_a_page_that_cannot_be_written_costs_no_run(
-    home: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+    home: Path, observed: Observed, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    brain = observed(home, bundled(60))
+    brain = observed(60)
     working, odd = EmbeddedStudent.complete, iter([True] * 4)
 
     def complete(self: EmbeddedStudent, request: Any) -> Any:
@@ -358,8 +341,8 @@ def test_an_odd_answer_or_a_page_that_cannot_be_written_costs_no_run(
     assert not [name for name in files(home) if "/.runs/" in name]
 
 
-def test_the_public_call_considers_the_newest_decisions(home: Path, quick: None) -> None:
-    observed(home, bundled(20))
+def test_the_public_call_considers_the_newest_decisions(home: Path, observed: Observed, quick: None) -> None:
+    observed(20)
     for remembered in (current_settings, own_brain):
         remembered.cache_clear()
     report = run_gepa_optimization(num_iterations=30)
