@@ -17,7 +17,7 @@ import pytest
 from understudy import cli, demo
 from understudy.benchmarks.prove import rows, run_cli, write
 from understudy.checkpoints.gym import Gym
-from understudy.demo import BUNDLED
+from understudy.tests.gyms import Observed
 
 COMMANDS = (
     "ab", "backup", "compare", "dataset", "demo", "doctor", "dream", "export", "label", "models", "optimize", "outcome",
@@ -311,10 +311,12 @@ def test_demo_learns_tests_it_and_does_not_touch_ones_own_gym(replayed: Path, mo
     assert "</svg>" in Path(found["picture"]).read_text(encoding="utf-8")
 
 
-def test_versions_are_listed_shown_compared_and_rolled_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_are_listed_shown_compared_and_rolled_back(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GEPA_BREADTH", "1")
     monkeypatch.setenv("GEPA_DEPTH", "2")
-    ok("replay", str(BUNDLED), PERSONALIZE_ENABLED="false")
+    observed()
     examples = ok("dataset", "--module", "goals")
     assert examples["reason"] is None and examples["splits"]["train"]["examples"] > 20
     report = ok("optimize", "--module", "goals")

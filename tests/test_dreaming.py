@@ -5,20 +5,12 @@ from pathlib import Path
 import pytest
 
 from understudy.benchmarks.prove import run_cli
-from understudy.demo import BUNDLED
+from understudy.tests.gyms import Observed
 from understudy.tests.test_cli import ok
 
 
-@pytest.fixture
-def observed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gym with some of the bundled conversations."""
-    monkeypatch.setenv("PERSONALIZE_ENABLED", "false")
-    some = "".join(BUNDLED.read_text(encoding="utf-8").splitlines(keepends=True)[:80])
-    (home / "some.jsonl").write_text(some, encoding="utf-8")
-    ok("replay", "some.jsonl")
-
-
-def test_dream_dreams_and_shows(observed: None) -> None:
+def test_dream_dreams_and_shows(observed: Observed) -> None:
+    observed(60)
     found = ok("dream", "--count", "5")
     keys = ("status", "dreams", "replayed", "invented")
     assert [found[key] for key in keys] == ["success", 5, 4, 1]

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import signal
 import subprocess
@@ -36,29 +35,15 @@ from understudy.nodes.store import exact
 from understudy.optimize import NoRun
 from understudy.replay import replay
 from understudy.settings import Settings
+from understudy.tests.gyms import Observed, bundled, observing
 from understudy.tests.ollama.server import OllamaServer
-
-BUNDLED = Path(__file__).parents[2] / "examples" / "conversations.jsonl"
-
-
-def observed(count: int, **settings: Any) -> Brain:
-    """A brain that has observed the first of the bundled conversations."""
-    brain = Brain(Settings(personalize_enabled=False, **settings))
-    some = Path("some.jsonl")
-    some.write_text("".join(BUNDLED.read_text(encoding="utf-8").splitlines(keepends=True)[:count]), encoding="utf-8")
-    asyncio.run(replay([some], brain))
-    return brain
 
 
 @pytest.fixture(scope="module")
-def dreamt(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def dreamt(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Any:
     """A gym with a cycle of 30 dreams, and its report."""
-    folder, here = tmp_path_factory.mktemp("dreamt"), Path.cwd()
-    os.chdir(folder)
-    try:
-        brain = observed(90, rl_gym_db_path=folder / "gym.db", optimized_modules_dir=folder / "modules")
-    finally:
-        os.chdir(here)
+    folder = tmp_path_factory.mktemp("dreamt")
+    brain = observing(kept)(60, rl_gym_db_path=folder / "gym.db", optimized_modules_dir=folder / "modules")
     report = asyncio.run(dream(brain, count=30))
     yield brain, report
     brain.gym.close()
@@ -189,7 +174,7 @@ def test_both_kinds_are_learnt_from(dreamt: Any) -> None:
 
 def test_a_customers_object_is_known_however_long_the_conversation(home: Path) -> None:
     brain = Brain(Settings(personalize_enabled=False))
-    messages = [{"role": ("customer", "agent")[i % 2], "text": f"message number {i}"} for i in range(210)]
+    messages = [{"role": "agent" if i % 10 else "customer", "text": f"message number {i}"} for i in range(210)]
     messages[0]["labels"] = {"intent": "booking"}
     talks = [
         {"conversation_id": f"c{i}", "customer": {"name": "Zorblatt Quimby"}, "messages": messages} for i in range(4)
@@ -197,9 +182,8 @@ def test_a_customers_object_is_known_however_long_the_conversation(home: Path) -
     Path("long.jsonl").write_text("".join(json.dumps(talk) + "\n" for talk in talks), encoding="utf-8")
     asyncio.run(replay([Path("long.jsonl")], brain))
     memory = _read(brain, "default")
-    if memory.talks:
-        assert [find.kind for find in finds("Send it to Zorblatt please", memory.corpus)]
-        assert memory.said[next(iter(memory.talks))][0].text == "message number 0"
+    assert memory.talks and finds("Send it to Zorblatt please", memory.corpus)
+    assert memory.said[next(iter(memory.talks))][0].text == "message number 0"
 
 
 def test_the_last_cycle_is_shown_again(dreamt: Any, home: Path) -> None:
@@ -241,22 +225,25 @@ def test_a_damaged_dream_does_not_pass_the_screen(dreamt: Any, kind: str) -> Non
         (5, {"dream_enabled": False}, "DREAM_ENABLED=false"),
     ],
 )
-def test_with_too_little_dreaming_is_skipped_and_says_so(home: Path, count: int, settings: Any, reason: str) -> None:
-    brain = observed(count, **settings)
+def test_with_too_little_dreaming_is_skipped_and_says_so(
+    observed: Observed, count: int, settings: Any, reason: str
+) -> None:
+    short = [{**talk, "messages": talk["messages"][:1]} for talk in bundled(count)]
+    brain = observed(short, **settings)
     report = asyncio.run(dream(brain))
     assert (report["status"], report["reason"], report["dreams"]) == ("skipped", reason, 0)
     assert brain.gym.dreams.count() == 0
 
 
-def test_without_an_intent_known_there_is_nothing_to_dream_of(home: Path) -> None:
-    brain = observed(20, dream_min_conversations=10)
+def test_without_an_intent_known_there_is_nothing_to_dream_of(observed: Observed) -> None:
+    brain = observed(60)
     brain.gym.connection.execute("DELETE FROM evidence WHERE field = 'intent'")
     report = asyncio.run(dream(brain))
     assert report["status"] == "skipped" and "label some: understudy label --help" in report["reason"]
     assert "of the profile" in report["reason"]
 
 
-def test_a_failed_generation_is_a_fault_and_no_dream(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_generation_is_a_fault_and_no_dream(observed: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
     brain = observed(60)
     complete = EmbeddedDreamer.complete
 
@@ -271,8 +258,8 @@ def test_a_failed_generation_is_a_fault_and_no_dream(home: Path, monkeypatch: py
     assert report["dreams"] == 10
 
 
-def test_a_dreamer_that_copies_gets_nothing_through(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    brain = observed(40, dream_min_conversations=10)
+def test_a_dreamer_that_copies_gets_nothing_through(observed: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
+    brain = observed(60)
 
     def copied(inputs: Any, instruction: str = "") -> Any:
         texts = [line["text"] for line in inputs["source"]]
@@ -294,9 +281,9 @@ def test_the_share_is_exact_to_the_last_dream() -> None:
 
 
 def test_a_server_that_is_down_stops_the_cycle_and_the_next_one_goes_on(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    brain = observed(40, dream_min_conversations=10)
+    brain = observed(60)
     complete, calls = EmbeddedDreamer.complete, []
 
     def down(self: EmbeddedDreamer, request: Any) -> Any:
@@ -315,8 +302,8 @@ def test_a_server_that_is_down_stops_the_cycle_and_the_next_one_goes_on(
     assert brain.gym.dreams.unfinished_cycle("default") is None
 
 
-def test_a_killed_cycle_goes_on(home: Path) -> None:
-    observed(50).gym.close()
+def test_a_killed_cycle_goes_on(observed: Observed) -> None:
+    observed(60).gym.close()
     code = "from understudy.cli import main; main()"
     process = subprocess.Popen([sys.executable, "-c", code, "dream", "--count", "60"], stdout=subprocess.DEVNULL)
     brain = Brain(Settings())
@@ -336,8 +323,8 @@ def test_a_killed_cycle_goes_on(home: Path) -> None:
     assert (report["cycle"], report["status"]) == (cycle, "success") and report["dreams"] > 0
 
 
-def test_what_is_gone_since_a_cycle_began_is_left_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    brain = observed(90)
+def test_what_is_gone_since_a_cycle_began_is_left_out(observed: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
+    brain = observed(60)
     complete, calls = EmbeddedDreamer.complete, []
 
     def down(self: EmbeddedDreamer, request: Any) -> Any:
@@ -357,7 +344,7 @@ def test_what_is_gone_since_a_cycle_began_is_left_out(home: Path, monkeypatch: p
     assert report["status"] == "success" and report["reasons"]["fault: what it was to tell is gone"] > 0
 
 
-def test_a_thread_that_was_used_before_begins_a_new_cycle(home: Path) -> None:
+def test_a_thread_that_was_used_before_begins_a_new_cycle(observed: Observed) -> None:
     brain = observed(60)
 
     async def run(**given: Any) -> Any:
@@ -376,7 +363,9 @@ def test_a_thread_that_was_used_before_begins_a_new_cycle(home: Path) -> None:
 # Doors
 
 
-def test_the_public_door_uses_the_settings_of_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_public_door_uses_the_settings_of_the_environment(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DREAM_COUNT", "10")
     monkeypatch.setenv("DREAM_HALLUCINATION_RATIO", "0.5")
     observed(60).gym.close()
@@ -384,8 +373,8 @@ def test_the_public_door_uses_the_settings_of_the_environment(home: Path, monkey
     assert (report["replayed"], report["invented"]) == (5, 5)
 
 
-def test_studio_can_run_it_without_a_word(home: Path) -> None:
-    brain = observed(30, dream_min_conversations=10, dream_count=5)
+def test_studio_can_run_it_without_a_word(observed: Observed) -> None:
+    brain = observed(60, dream_count=5)
 
     async def run() -> Any:
         async with open_checkpointer() as saver:
@@ -399,9 +388,11 @@ def test_studio_can_run_it_without_a_word(home: Path) -> None:
     assert state["plans"] == [] and state["made"] == []
 
 
-def test_with_models_of_a_server_the_same_graph_runs(ollama: OllamaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_models_of_a_server_the_same_graph_runs(
+    ollama: OllamaServer, observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The test server plays dreamer and teacher; what the teacher says of a dream is what counts."""
-    brain = observed(24, dream_min_conversations=10)
+    brain = observed(60)
     monkeypatch.setattr(generate, "TRIES", 1)
     seen = []
 
@@ -420,4 +411,4 @@ def test_the_drawing_is_the_one_in_the_docstring() -> None:
     graph = build().compile().get_graph()
     edges = {(edge.source, edge.target) for edge in graph.edges}
     assert ("screen", "generate") in edges and ("screen", "store") in edges and ("recall", "generate") in edges
-    assert json.loads((BUNDLED.parents[1] / "langgraph.json").read_text())["graphs"]["dream"]
+    assert json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())["graphs"]["dream"]
