@@ -180,8 +180,8 @@ async def test_a_module_that_raises_leaves_a_fault_and_the_rest_goes_on(
 
 
 async def test_a_module_that_hangs_is_cut_off(home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OLLAMA_TIMEOUT", "0.2")
-    monkeypatch.setattr("understudy.lm.roles.LOAD_SECONDS", -1.8)
+    monkeypatch.setenv("OLLAMA_TIMEOUT", "1")
+    monkeypatch.setattr("understudy.lm.roles.LOAD_SECONDS", -9)
     shadow, working = Shadow(Brain(Settings())), faculty_file.read
 
     async def read(faculty: Any, state: Any, runtime: Any) -> Any:
