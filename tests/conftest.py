@@ -1,5 +1,6 @@
 """What the tests share: a working directory of their own, no settings from outside, a small conversation."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,11 @@ hypothesis.settings.load_profile("calm")
 
 REMEMBERED = (current_settings, own_brain, get_lm, server_at)
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported to itself: looking through it for garbage takes a tenth of the tests' time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,9 @@ def files(home: Path) -> list[str]:
     return sorted(str(path.relative_to(home)) for path in (home / "optimized_modules").rglob("*") if path.is_file())
 
 
-def test_what_is_better_on_sealed_conversations_is_used_from_the_next_turn_on(home: Path, observed: Observed, quick: None) -> None:
+def test_what_is_better_on_sealed_conversations_is_used_from_the_next_turn_on(
+    home: Path, observed: Observed, quick: None
+) -> None:
     brain = observed()
     report = learn(brain, "goals", "intent")
     assert report["status"] == "success" and set(report["module_results"]) == {"goals", "intent"}
@@ -112,7 +114,9 @@ def test_evidence_of_one_label_only_teaches_nothing(home: Path, observed: Observ
     assert result["status"] == "skipped" and "none" in result["reason"]
 
 
-def test_a_teacher_that_only_rewords_gains_nothing(home: Path, observed: Observed, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_teacher_that_only_rewords_gains_nothing(
+    home: Path, observed: Observed, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     complete = EmbeddedTeacher.complete
 
     def reword(self: EmbeddedTeacher, request: Any) -> Any:
@@ -137,7 +141,9 @@ def _saying(answer: Any, text: str) -> Any:
 NONSENSE = ["", "<think>Let me see", "<think>So</think>", "I cannot help with that.", "<instruction>Choose", '{"a": 1}']
 
 
-def test_a_teacher_that_talks_nonsense_never_becomes_a_prompt(home: Path, observed: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_teacher_that_talks_nonsense_never_becomes_a_prompt(
+    home: Path, observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GEPA_BREADTH", "3")
     monkeypatch.setenv("GEPA_DEPTH", "1")
     complete, said = EmbeddedTeacher.complete, iter(NONSENSE)
@@ -160,9 +166,11 @@ SECRETS = (
 def test_a_customer_s_data_is_never_published(
     home: Path, observed: Observed, quick: None, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    talks = bundled()
-    for talk in talks[:4]:
+    brain, talks = observed(), bundled(4)
+    for talk in talks:
+        talk["conversation_id"] += " and its secrets"
         talk["messages"][0] = {**talk["messages"][0], "role": "customer", "text": ". ".join(SECRETS)}
+    asyncio.run(replay([write(home / "secrets.jsonl", talks)], brain))
     complete = EmbeddedTeacher.complete
 
     def leak(self: EmbeddedTeacher, request: Any) -> Any:
@@ -172,7 +180,7 @@ def test_a_customer_s_data_is_never_published(
 
     monkeypatch.setattr(EmbeddedTeacher, "complete", leak)
     monkeypatch.setattr("understudy.lm.reflection.check_text", lambda *_: None)
-    report = learn(observed(talks), "goals")
+    report = learn(brain, "goals")
     result = report["module_results"]["goals"]
     assert result["status"] == "rejected" and result["reason"].startswith("it carries a customer's data")
     assert {find["kind"] for find in result["finds"]} >= {"name", "number", "words"}
@@ -272,7 +280,9 @@ def _program(brain: Brain, name: str) -> Any:
     return MODULES[name].program(brain.profile(None))
 
 
-def test_with_models_of_a_server_the_same_graph_runs(home: Path, observed: Observed, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_models_of_a_server_the_same_graph_runs(
+    home: Path, observed: Observed, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     observed(60)
     said = "<instruction>\nRead the message. Otherwise choose none.\n</instruction>"
 
