@@ -11,7 +11,7 @@ import dspy
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from understudy.benchmarks.prove import rows
+from understudy.benchmarks.prove import rows, write
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.checkpoints.trials import Ending, TrialRuns
 from understudy.checkpoints.versioning import ModuleVersioning, NoVersion, VersionError
@@ -27,8 +27,8 @@ from understudy.nodes.modules import PROGRAMS
 from understudy.replay import replay
 from understudy.settings import Settings
 from understudy.state import Event
+from understudy.tests.gyms import bundled
 
-BUNDLED = Path(__file__).parents[2] / "examples" / "conversations.jsonl"
 MISLED = 'Say what kind of conflict it is.\n\n- frustration: "the", "a", "I", "you", "to", "is", "it", "and"'
 """An instruction for conflict that finds frustration everywhere."""
 
@@ -40,11 +40,10 @@ def save(brain: Brain, module: str, instruction: str, status: str = "published")
 
 
 def observe(brain: Brain, count: int = 45) -> None:
-    """Observe the first of the bundled conversations; the reply is not personalised, to be quick."""
-    some = Path("some.jsonl")
-    some.write_text("\n".join(BUNDLED.read_text(encoding="utf-8").splitlines()[:count]), encoding="utf-8")
+    """Observe how the first of the bundled conversations begin; the reply is not personalised, to be quick."""
+    talks = [{**talk, "messages": talk["messages"][:3]} for talk in bundled(count)]
     with with_settings(brain, personalize_enabled=False):
-        asyncio.run(replay([some], brain))
+        asyncio.run(replay([write(Path("some.jsonl"), talks)], brain))
 
 
 def results(brain: Brain) -> list[dict[str, Any]]:
