@@ -3,12 +3,10 @@
 import asyncio
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import pytest
 from langsmith import utils
 from langsmith.run_helpers import get_tracing_context
 
-from understudy.benchmarks.prove import run_cli, write
+from understudy.benchmarks.prove import COMMAND, run_cli, write
 from understudy.graph.optimization import build
 from understudy.intake import UnderstudyError
 from understudy.lm.embedded import EmbeddedStudent
@@ -249,15 +247,17 @@ def test_the_gate(changes: dict[str, Any], status: str) -> None:
 def test_a_killed_run_goes_on(home: Path, observed: Observed, quick: None) -> None:
     brain = observed()
     assert brain.gym is not None
-    code = "from understudy.cli import main; main()"
-    dice = random.Random(5)
-    for _ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, "optimize", "--module", "intent", "--module", "goals"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        time.sleep(1.5 + dice.random() * 3)
-        process.send_signal(signal.SIGKILL)
+    run_folders = home / "optimized_modules" / "default" / ".runs"
+    begun: list[Callable[[], Any]] = [
+        lambda: brain.gym and brain.gym.unfinished_run("default"),
+        lambda: list(run_folders.glob("*/*/gepa_state.bin")),
+    ]
+    for has_begun in begun:
+        process = subprocess.Popen([*COMMAND, "optimize", "--module", "intent", "--module", "goals"])
+        while not has_begun():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
         process.wait()
         for name in ("intent", "goals"):
             assert brain.versioning("default").load_into(
