@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from understudy import cli
 from understudy.benchmarks.prove import COMMAND, rows, run_cli, timeless, write
 from understudy.lm import server as server_file
 from understudy.nodes.brain import Brain
@@ -18,6 +17,7 @@ from understudy.nodes.modules import MODULES
 from understudy.replay import replay
 from understudy.settings import Settings
 from understudy.status import status
+from understudy.tests.gyms import bundled
 from understudy.tests.ollama.model import Model
 from understudy.tests.ollama.server import OllamaServer
 
@@ -57,9 +57,7 @@ def readings(path: Path) -> list[Any]:
 async def test_over_a_socket_the_readings_are_those_of_the_engine_itself(
     ollama: OllamaServer, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundled = Path(cli.__file__).parent / "examples" / "conversations.jsonl"
-    talks = [json.loads(line) for line in bundled.read_text(encoding="utf-8").splitlines()[:12]]
-    file = write(home / "c.jsonl", talks)
+    file = write(home / "c.jsonl", bundled(6))
     for provider in ("ollama", "embedded"):
         brain = Brain(Settings(lm_provider=provider, rl_gym_db_path=home / f"{provider}.db"))
         report = await replay([file], brain)
