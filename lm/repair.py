@@ -96,7 +96,9 @@ def _objects(text: str) -> Iterator[tuple[dict[str, Any], bool]]:
         try:
             value, end = decoder.raw_decode(text, start)
             yield value, text.strip() == text[start:end]
-        except (ValueError, RecursionError):
+        except RecursionError:
+            return  # to begin again at each of its brackets would take seconds
+        except ValueError:
             end = start + 1
         start = text.find("{", end)
 
