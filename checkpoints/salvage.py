@@ -54,9 +54,7 @@ def _salvage(path: Path, into: Path) -> dict[str, tuple[int, int | None]]:
         fresh = GymFile(into)
         try:
             GymSaver(fresh.connection).setup()
-            guards = fresh.rows(
-                "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND sql LIKE '%(IGNORE)%'"
-            )
+            guards = fresh.rows("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND sql LIKE '%(IGNORE)%'")
             for guard in guards:  # a row whose conversation cannot be read is saved all the same
                 fresh.connection.execute(f"DROP TRIGGER {guard['name']}")
             found = {}
