@@ -140,6 +140,7 @@ def run_cli(*arguments: str, **environment: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with (
         patch.object(sys, "argv", ["understudy", *arguments]),
+        patch.object(sys, "excepthook", sys.excepthook),
         patch.dict(os.environ, environment),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),

@@ -72,11 +72,15 @@ class Dreams:
         return self._file.count("SELECT coalesce(max(id), 0) FROM dreams")
 
     def made_of(self, conversation_ids: Sequence[str]) -> list[int]:
-        """Return the rows of the dreams of which one of the conversations is a parent, or has lent words."""
+        """Return the rows of the dreams of which one of the conversations is a parent, or has lent words.
+
+        A damaged one that does not say is taken for such.
+        """
         rows = self._file.rows(
             "WITH them AS (SELECT value FROM json_each(?)) SELECT id FROM dreams"
-            " WHERE EXISTS (SELECT 1 FROM json_each(parents) WHERE value IN them)"
-            " OR EXISTS (SELECT 1 FROM json_each(lenders) WHERE value IN them)",
+            " WHERE CASE WHEN json_valid(parents) AND json_valid(lenders) THEN"
+            "  EXISTS (SELECT 1 FROM json_each(parents) WHERE value IN them)"
+            "  OR EXISTS (SELECT 1 FROM json_each(lenders) WHERE value IN them) ELSE 1 END",
             json.dumps(conversation_ids),
         )
         return [row["id"] for row in rows]

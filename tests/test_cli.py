@@ -20,8 +20,8 @@ from understudy.checkpoints.gym import Gym
 from understudy.tests.gyms import Observed
 
 COMMANDS = (
-    "ab", "backup", "compare", "dataset", "demo", "doctor", "dream", "export", "label", "models", "optimize", "outcome",
-    "replay", "rollback", "serve", "status", "suggestions", "versions",
+    "ab", "backup", "compare", "dataset", "demo", "doctor", "dream", "export", "forget", "label", "models", "optimize",
+    "outcome", "replay", "retire", "rollback", "serve", "status", "suggestions", "versions",
 )  # fmt: skip
 BASELINE_SCORES = {"conflict": 0.566, "intent": 0.421, "quality": 0.776, "goals": 0.337, "response": 0.67}
 """What the hand-written instructions score on the bundled conversations: no improvement may come from a bad start."""

@@ -21,6 +21,7 @@ from understudy.nodes.brain import Brain
 from understudy.nodes.modules import PROGRAMS
 from understudy.profile import load_profile
 from understudy.settings import Settings
+from understudy.state import Event
 
 GYM = Path("brain_gym.db")
 SALVAGED = Path("brain_gym.db.salvaged")
@@ -178,15 +179,19 @@ def test_rows_that_belong_to_nothing_are_erased(used: Path) -> None:
     enrol(brain, "mine", "default", None, "a", "b")
     begin(brain, "default", "intent", "v0.0", "v0.0", name="ours")
     assert brain.gym is not None
+    brain.gym.append("nobody", [Event(kind="customer_message", text="hello")], "default")
     for test in ("mine", "ours"):
         brain.gym.trials.keep(test, "nobody", 0, {"first": "A", "ms_a": 1, "ms_b": 1, "tokens_a": 1, "tokens_b": 1})
     brain.gym.close()
     ((gone, many),) = read("SELECT conversation_id, count(*) FROM brain_decisions GROUP BY 1 LIMIT 1")
     pieces = read(f"SELECT count(*) FROM evidence WHERE conversation_id = '{gone}'")[0][0]
-    write("DELETE FROM events WHERE conversation_id = ?", gone)
+    write("DELETE FROM events WHERE conversation_id IN (?, 'nobody')", gone)
     write("DELETE FROM personalization_suggestions")
     write("INSERT INTO conversation_bands VALUES (1, 77)")
-    write("INSERT INTO dreams VALUES (1, 'd', 'default', 'c', 'replay', '[', '[]', 'booking', '{}', 'm', 'h', x'', '')")
+    write(
+        "INSERT INTO dreams VALUES (1, 'd', 'default', 'c', 'replay', '[]', '[]', 'booking', '{}', 'm', 'h', x'', '')"
+    )
+    write("UPDATE dreams SET parents = '['")
     thread, space = read("SELECT thread_id, checkpoint_ns FROM checkpoints LIMIT 1")[0]
     for checkpoint in ("1f0c0000-0000-6000-8000-000000000000", "ffffffff-ffff-6fff-8000-000000000000"):  # old, to come
         write("INSERT INTO writes (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel)"

@@ -162,7 +162,7 @@ async def test_a_second_one_waits_and_takes_over(gym: Gym) -> None:
     await until(lambda: second.said(f"the inbox is read by process {first.process.pid} (understudy serve)"))
     jobs = json.loads(run_cli("status", "--json")[1])["jobs"]
     assert {one["owner"]["pid"] for one in jobs} == {first.process.pid} and {one["name"] for one in jobs} == {
-        "optimize", "dream",
+        "optimize", "dream", "retention",
     }  # fmt: skip
     assert "optimize after 100 more decisions; has not run yet" in run_cli("status")[1]
     for i in range(3):
