@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from understudy.benchmarks.prove import run_cli
 from understudy.checkpoints.gym import Gym
-from understudy.checkpoints.jobs import DREAM, OPTIMIZE, SCHEDULER
+from understudy.checkpoints.jobs import DREAM, OPTIMIZE, RETENTION, SCHEDULER
 from understudy.graph import child as child_file
 from understudy.graph.due import due, in_words, outlook
 from understudy.graph.schedule import COMMANDS, Scheduler
 from understudy.settings import Settings
+from understudy.state import Event
 from understudy.tests.checkpoints.test_jobs import YEAR, decide
 
 STAND_IN = """
@@ -353,6 +354,26 @@ def test_stopping_ends_the_child_and_its_run_goes_on_later(gym: Gym) -> None:
     again = scheduler(gym)
     look(again)
     assert len(runs()) == 2 and len(set(runs())) == 1 and len(runs("end")) == 1
+
+
+def test_what_is_too_old_is_erased_at_once_and_then_every_day(gym: Gym, monkeypatch: pytest.MonkeyPatch) -> None:
+    gym.append("old", [Event(kind="customer_message", text="hello", at="2026-01-01T00:00:00Z")], "default")
+    commands = {RETENTION: COMMANDS[RETENTION]}
+    one = Scheduler(gym, Settings(), "default", "test", commands=commands)
+    one.lease.ask()
+    look(one, RETENTION)
+    assert told(gym, RETENTION)["reason"] == "RL_GYM_RETENTION_DAYS=0: everything is kept"
+    assert gym.counts()["conversations"] == 1
+    left(one)
+    monkeypatch.setenv("RL_GYM_RETENTION_DAYS", "30")
+    one = Scheduler(gym, Settings(), "default", "test", commands=commands)
+    one.lease.ask()
+    look(one, RETENTION)
+    found = told(gym, RETENTION)
+    assert (found["last_status"], found["reason"]) == ("success", "1 conversation erased")
+    assert gym.counts()["conversations"] == 0
+    job = gym.jobs.seen(RETENTION, "default")
+    assert not due(gym, Settings(), job).now and 86_000 < due(gym, Settings(), job).seconds < 86_401
 
 
 def test_what_is_learnt_by_hand_and_by_itself_count_together(gym: Gym) -> None:
