@@ -19,7 +19,16 @@ hypothesis.settings.register_profile("calm", deadline=None)  # how fast this mac
 hypothesis.settings.load_profile("calm")
 
 REMEMBERED = (current_settings, own_brain, get_lm, server_at)
+LONGEST = (
+    "test_cli.py", "test_dev.py", "test_optimization.py", "test_dream.py", "test_ollama.py", "test_serve.py",
+    "test_ab_test.py", "test_shadow.py",
+)  # fmt: skip
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that at the end no worker is left alone with one."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def pytest_collection_finish() -> None:
