@@ -49,8 +49,8 @@ FORGET = """Erase conversations everywhere, for ever.
 
 Messages, decisions, evidence, checkpoints, suggestions, answers in A/B tests, dreams made of them, and what killed
 runs have left on disk: all goes. Then the gym's file is written anew, since SQLite may leave copies in unused parts
-of its pages; this needs room for a second copy, and other writers wait meanwhile. With --no-rewrite it is left out,
-and --rewrite alone makes up for it.
+of its pages; this needs room for a second copy, and other writers wait meanwhile, some seconds a GB. So a file over
+half a GB is written anew only with --rewrite, which may also be given alone, later; --no-rewrite leaves it out.
 
 What a version has learnt cannot be taken out of it: those that learnt from it are listed, with the command that
 retires them. Exports and backups of your own are not looked for.
@@ -126,9 +126,10 @@ def forget(
     yes: bool,
     run_id: str | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Erase conversations."""
     from understudy import forgetting
+    from understudy.intake import clean_text
 
     named = bool(conversations or customer)
     if named and expired:
@@ -137,35 +138,46 @@ def forget(
         raise click.UsageError("give CONVERSATION..., --customer, --expired, or --rewrite alone")
     if expired and rewrite:
         raise click.UsageError("--expired does not write the file anew; run it with --rewrite alone afterwards")
+    if any(clean_text(one) != one for one in (*conversations, customer or "")):
+        raise click.UsageError("no conversation or customer can have such an id: it is no valid text")
     brain = open_brain()
     if not (named or expired):
         show_result(forgetting.rewrite(brain), as_json)
-        return
+        return 0
     if expired:
         with conversation_bar("erasing", None) as bar:
             found = forgetting.forget_expired(brain, advance=lambda _: bar.advance(0))
     else:
-        wanted = forgetting.known(brain, conversations)
-        wanted = list(dict.fromkeys([*wanted, *(forgetting.conversations_of(brain, customer) if customer else ())]))
+        theirs = forgetting.conversations_of(brain, customer) if customer else []
+        wanted = list(dict.fromkeys([*conversations, *theirs]))
         if not (yes or as_json) and sys.stdin.isatty():
             shown = ", ".join(wanted[:5]) + (f" and {len(wanted) - 5} more" if len(wanted) > 5 else "")
             click.confirm(printable(f"Erase {len(wanted)} conversations for ever: {shown}?"), abort=True)
         with conversation_bar("erasing", None) as bar:
-            found = forgetting.forget(brain, wanted, rewrite=rewrite is not False, advance=lambda _: bar.advance(0))
-    _show(found, as_json)
+            found = forgetting.forget(brain, wanted, rewrite=rewrite, advance=lambda _: bar.advance(0))
+    return _show_erased(found, as_json)
 
 
-def _show(found: dict[str, Any], as_json: bool) -> None:
+def _show_erased(found: dict[str, Any], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(found))
-        return
-    versions = found.pop("versions")
-    show_result(found, False)
-    if versions:
-        say("These versions learnt from what was erased; the check for customers' words has found none in them:")
-    for one in versions:
-        used = ", in use" if one["in_use"] else ""
-        say(f"  {one['module']} {one['version']} of profile {one['profile']}{used}: {one['retire']}")
+    else:
+        lists = {name: found.pop(name, []) for name in ("versions", "waiting", "unknown", "unfinished")}
+        show_result(found, False)
+        if lists["versions"]:
+            say("These versions learnt from what was erased; the check for customers' words has found none in them:")
+        for one in lists["versions"]:
+            used = ", in use" if one["in_use"] else ""
+            say(f"  {one['module']} {one['version']} of profile {one['profile']}{used}: {one['retire']}")
+        for module in lists["waiting"]:
+            say(f"A version of {module} waits for a person, and may have learnt from it: optimize --decline {module}")
+        for run in lists["unfinished"]:
+            say(f"Run {run} has not ended: if it is at work in Studio, erase once more when it has.")
+        for one in lists["unknown"]:
+            say(f"Nothing is there of {one}.")
+    if found["status"] == "error":
+        say_error(found["reason"])
+    return 1 if found["status"] == "error" or found.get("unknown") else 0
 
 
 @click.command()

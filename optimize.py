@@ -164,15 +164,15 @@ async def approve(brain: Brain, profile: str | None, answers: dict[str, bool]) -
             return await _outcome(graph, config, gym, run_id)
 
 
-async def waiting_runs(gym: Gym, profiles: Iterable[str]) -> list[str]:
-    """Return the runs of profiles that wait for a person's answer."""
-    waiting = []
-    for run_id in filter(None, map(gym.unfinished_run, profiles)):
-        async with open_checkpointer(gym.path) as saver:
-            config = RunnableConfig(configurable={"thread_id": run_id})
-            state = await create_optimization_workflow(checkpointer=saver).aget_state(config)
-            if any(task.interrupts for task in state.tasks):
-                waiting.append(run_id)
+async def waiting_runs(gym: Gym, threads: Iterable[str]) -> dict[str, list[str]]:
+    """Return which of LangGraph's threads hold a run that waits for a person's answer, and for which modules."""
+    waiting = {}
+    async with open_checkpointer(gym.path) as saver:
+        graph = create_optimization_workflow(checkpointer=saver)
+        for thread in threads:
+            tasks = (await graph.aget_state(RunnableConfig(configurable={"thread_id": thread}))).tasks
+            if asked := [str(interrupt.value["module"]) for task in tasks for interrupt in task.interrupts]:
+                waiting[thread] = asked
     return waiting
 
 
@@ -275,7 +275,7 @@ def alone(folder: Path, what: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OptimizationBusy(
-                f"{folder}: another process is {what} for this profile; wait for it to end"
+                f"{folder}: another process is {what} or erasing for this profile; wait for it to end"
             ) from None
         except OSError as error:
             said = (

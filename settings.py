@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     rl_gym_enabled: bool = True
     rl_gym_db_path: Path = Path("brain_gym.db")
     rl_gym_optimize_interval: Count = 100
-    rl_gym_retention_days: Annotated[int, Field(ge=0)] = 0
+    rl_gym_retention_days: Annotated[int, Field(ge=0, le=36_500)] = 0
     """0 keeps everything."""
     use_optimized_modules: bool = True
     optimized_modules_dir: Path = Path("optimized_modules")

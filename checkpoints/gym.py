@@ -31,6 +31,12 @@ _SUGGESTION = (
     "profile", "original_message", "personalized_message", "modifications", "confidence", "reasoning", "status",
     "reason", "version", "model", "tokens", "ms",
 )  # fmt: skip
+_NEXT = (
+    "(SELECT 1 + max(coalesce((SELECT max(id) FROM {0}), 0),"
+    " coalesce((SELECT newest FROM erased_rows WHERE name = '{0}'), 0)))"
+)
+"""The id of the next row: one that was erased is not given again, since others remember how far they have read."""
+
 _ROLES = {"customer_message": "customer", "agent_message": "agent"}
 _SCORE = {"success": 1.0, "failure": 0.0, "abandoned": 0.0}
 
@@ -84,8 +90,8 @@ class Gym(GymFile):
                 role = _ROLES.get(event.kind)
                 cursor = self.connection.execute(
                     "INSERT INTO events"
-                    " (conversation_id, seq, kind, turn, message_id, role, text, action, payload, profile, at)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                    " (id, conversation_id, seq, kind, turn, message_id, role, text, action, payload, profile, at)"
+                    f" VALUES ({_NEXT.format('events')}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT (conversation_id, message_id) WHERE message_id IS NOT NULL DO NOTHING",
                     (conversation_id, seq, event.kind, turn, event.message_id, role, event.text, event.action,
                      _dump(event.payload) if event.payload else None, profile, event.at),
@@ -181,14 +187,17 @@ class Gym(GymFile):
 
     # What the graph writes
 
-    def record(self, decision: BrainDecision | None, conversation_id: str, events: Sequence[Event]) -> None:
+    def record(self, decision: BrainDecision | None, conversation_id: str, events: Sequence[Event]) -> bool:
         """Write the decision and all that the events say of this and earlier turns, and take them off the inbox.
 
-        One transaction; doing it again writes the same rows. The events are those of `pending`.
+        One transaction; doing it again writes the same rows. The events are those of `pending`. Nothing is written when
+        the decision's message has been erased while it was read: then it returns False.
         """
         told = {e.turn - (e.kind == "customer_message") for e in events if e.text is not None and e.turn is not None}
         with self.writing():
             if decision is not None:
+                if decision.message_id not in self.known_ids(conversation_id, [decision.message_id]):
+                    return False
                 row = decision.model_dump(include=set(_COLUMNS))
                 self.connection.execute(_UPSERT, {k: _dump(v) if k in _JSON else v for k, v in row.items()})
                 told.add(decision.turn)
@@ -204,6 +213,7 @@ class Gym(GymFile):
                     " WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND processed_at IS NULL",
                     (now(), conversation_id, events[0].seq, events[-1].seq),
                 )
+        return True
 
     def learn(self, conversation_id: str, labels: Sequence[Event], profile: str) -> None:
         """Write labels to the log and draw their evidence: all of them, or none."""
@@ -254,8 +264,8 @@ class Gym(GymFile):
 
     def _believe(self, conversation_id: str, turn: int, field: str, value: Any, source: str, event: Event) -> None:
         self.connection.execute(
-            "INSERT INTO evidence (event_id, conversation_id, turn, field, value, source, author, at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO evidence (id, event_id, conversation_id, turn, field, value, source, author, at)"
+            f" VALUES ({_NEXT.format('evidence')}, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (event.id, conversation_id, turn, field, _dump(value), source, event.payload.get("author"),
              event.at or now()),
         )  # fmt: skip

@@ -83,6 +83,8 @@ class GymSaver(SqliteSaver):
         shadow = told.get("graph_id") == threads.SHADOW
         if shadow and (known := checkpoint["channel_values"].get("conversation_id")):
             told["conversation_id"] = known
+            if checkpoint["channel_values"].get("turn") is not None:
+                told["message_id"] = checkpoint["channel_values"].get("message_id")
         # SQLite's JSON knows neither NaN nor infinity, and the indexes read it.
         told = json.loads(json.dumps(told), parse_constant=lambda _: None)
         stored = super().put(config, checkpoint, cast(CheckpointMetadata, told), new_versions)

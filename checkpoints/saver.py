@@ -61,8 +61,10 @@ class UntracedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     """A compiled graph whose runs are not traced unless BRAIN_TRACING says so, whatever the host exports."""
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
-        """Run as LangGraph does."""
-        parts = super().astream(input, config, **options)
+        """Run as LangGraph does; checkpoints say of which graph they are."""
+        given = config or {}
+        metadata = {"graph_id": self.get_name(), **(given.get("metadata") or {})}
+        parts = super().astream(input, cast(RunnableConfig, {**given, "metadata": metadata}), **options)
         if current_settings().brain_tracing or not tracing_is_enabled():
             async for part in parts:
                 yield part

@@ -442,6 +442,15 @@ def m011_erased(db: Database) -> None:
     # Whoever compares programs of his own brings conversations of his own.
     for name in ("ab_conversations", "ab_results"):
         conditions[name] = f"{unknown.format('NEW.conversation_id')} AND {of_a_module}"
+    _run(
+        db,
+        """
+        CREATE TABLE erased_rows (               -- so that a number that was erased is not given again
+            name TEXT PRIMARY KEY,               -- a table
+            newest INTEGER NOT NULL              -- highest id that it had when something was erased
+        ) WITHOUT ROWID
+        """,
+    )
     for name, condition in {**conditions, "dreams": lost}.items():
         _run(
             db,

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -134,10 +134,8 @@ class Shelf:
 
     def history(self) -> list[dict[str, str]]:
         """Return how `latest` has moved, oldest first; nothing when `latest.json` is damaged."""
-        with suppress(*_DAMAGE):
-            moves = unsealed(self._pointer.read_bytes()).get("history")
-            return moves if isinstance(moves, list) else []
-        return []
+        moves = self._known().get("history")
+        return moves if isinstance(moves, list) else []
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -174,7 +172,26 @@ class Shelf:
     def point(self, version: str, why: str) -> None:
         """Make a version the latest; call it inside `writing`."""
         move = {"version": version, "at": now(), "why": why}
-        _write(self._pointer, sealed({"version": version, "history": [*self.history(), move][-MOVES:]}))
+        self._write_pointer({**self._known(), "version": version, "history": [*self.history(), move][-MOVES:]})
+
+    def retire(self, version: str) -> None:
+        """Erase a version, and keep its number from being given again; call it inside `writing`."""
+        self._write_pointer({"version": self.latest(), **self._known(), "retired": [*self.retired(), version]})
+        self.erase(version)
+
+    def retired(self) -> list[str]:
+        """Return the versions that were retired."""
+        retired = self._known().get("retired")
+        return [one for one in retired if re.fullmatch(_VERSION, str(one))] if isinstance(retired, list) else []
+
+    def _known(self) -> dict[str, Any]:
+        """Return what `latest.json` says; nothing when it is damaged."""
+        with suppress(*_DAMAGE):
+            return unsealed(self._pointer.read_bytes())
+        return {}
+
+    def _write_pointer(self, known: Mapping[str, Any]) -> None:
+        _write(self._pointer, sealed(known))
 
     def prune(self, keep: Collection[str]) -> None:
         """Erase all but the last versions, the baseline, the latest and those to keep; call it inside `writing`."""

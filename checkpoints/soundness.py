@@ -31,7 +31,10 @@ _ORPHANS = {
     "evidence of unknown conversations": ("evidence", _NO_EVENTS),
     "suggestions of unknown conversations": ("personalization_suggestions", _NO_EVENTS),
     # A test without a module is a caller's own, with conversations that the gym need not know.
-    "A/B answers of unknown conversations": ("ab_results", f"{_OF_MODULE} AND {_NO_EVENTS}"),
+    "A/B answers of unknown conversations": (
+        "ab_results",
+        f"{_OF_MODULE} AND {_NO_EVENTS} AND {{0}}.conversation_id NOT LIKE 'erased-%'",
+    ),
     "unknown conversations that an A/B test waits for": (
         "ab_conversations",
         f"state IN ('open', 'unscored') AND {_OF_MODULE} AND {_NO_EVENTS}",

@@ -24,12 +24,15 @@ _SETUP = (
     f"CREATE INDEX IF NOT EXISTS checkpoints_run ON checkpoints ({_RUN})",
     f"CREATE INDEX IF NOT EXISTS checkpoints_conversation ON checkpoints ({_CONVERSATION})",
     "CREATE INDEX IF NOT EXISTS brain_decisions_run ON brain_decisions (run_id)",
-    # A conversation that is erased while a turn of it runs would come back with the turn's checkpoint.
+    # A conversation that is erased while a turn of it runs would come back with the turn's checkpoint. By then it may
+    # have begun anew: the turn's message tells.
     "CREATE TRIGGER IF NOT EXISTS checkpoints_not_in_the_log BEFORE INSERT ON checkpoints"
     f" WHEN json_extract(CAST(NEW.metadata AS TEXT), '$.graph_id') = '{SHADOW}'"
     " AND json_extract(CAST(NEW.metadata AS TEXT), '$.conversation_id') IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM events"
-    "  WHERE conversation_id = json_extract(CAST(NEW.metadata AS TEXT), '$.conversation_id'))"
+    "  WHERE conversation_id = json_extract(CAST(NEW.metadata AS TEXT), '$.conversation_id')"
+    "  AND (json_extract(CAST(NEW.metadata AS TEXT), '$.message_id') IS NULL"
+    "   OR message_id = json_extract(CAST(NEW.metadata AS TEXT), '$.message_id')))"
     " BEGIN SELECT RAISE(IGNORE); END",
 )
 
@@ -78,11 +81,26 @@ def set_up(connection: sqlite3.Connection) -> None:
 
     Such are left when a process is killed between a run's writes and its checkpoint.
     """
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints_run'").fetchone():
+        _make_readable(connection)
     for statement in _SETUP:
         connection.execute(statement)
     connection.execute(
         f"DELETE FROM writes WHERE checkpoint_id < ? AND {_NO_CHECKPOINT}", [_id_at(time.time_ns() // 100 - _HOUR)]
     )
+
+
+def _make_readable(connection: sqlite3.Connection) -> None:
+    """Write NaN and infinity in metadata, which an earlier saver let pass, as null: SQLite's JSON knows neither."""
+    rows = connection.execute(
+        "SELECT rowid, CAST(metadata AS TEXT) FROM checkpoints WHERE NOT json_valid(CAST(metadata AS TEXT))"
+    ).fetchall()
+    for row, text in rows:
+        try:
+            readable = json.dumps(json.loads(text, parse_constant=lambda _: None))
+        except ValueError:
+            readable = "{}"
+        connection.execute("UPDATE checkpoints SET metadata = ? WHERE rowid = ?", (readable.encode(), row))
 
 
 def prune(cursor: sqlite3.Cursor, thread_ids: Sequence[str], strategy: str) -> None:

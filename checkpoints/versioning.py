@@ -170,11 +170,11 @@ class ModuleVersioning:
     def next_version(self, name: str, signature_hash: str) -> str:
         """Return the number for a program with such fields: the next minor one of the same, else the next major one."""
         shelf = self._shelf(name)
-        numbers = [version for version in shelf.files() if version != BASELINE]
+        numbers = sorted({*shelf.files(), *shelf.retired()} - {BASELINE}, key=parts)
         if not numbers:
             return "v1.0"
         major, minor = parts(numbers[-1])
-        newest = shelf.versions().get(numbers[-1])
+        newest = next(reversed([v for name, v in shelf.versions().items() if name != BASELINE]), None)
         is_same = newest is not None and newest.signature_hash == signature_hash
         return f"v{major}.{minor + 1}" if is_same else f"v{major + 1}.0"
 
@@ -227,7 +227,7 @@ class ModuleVersioning:
                 raise NoVersion(f"no version {version[:60]} of {name!r}; {shelf.there_are()}")
             if version == self.latest(name):
                 shelf.point(next(one for one in shelf.published() if one != version), f"{version} was retired")
-            shelf.erase(version)
+            shelf.retire(version)
 
     def compare_versions(self, name: str, a: str, b: str) -> dict[str, Any]:
         """Return what two versions have in common and what not, as JSON values.

@@ -26,7 +26,7 @@ from understudy.lm.roles import get_teacher_lm, reflection
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.dataset import Dataset
 from understudy.nodes.faculty import seen_by_nobody
-from understudy.nodes.job import Job, dataset_of, faculty_of, program_of
+from understudy.nodes.job import Job, dataset_of, faculty_of, learnt_from, program_of
 from understudy.nodes.redaction import Redaction, Said, said_in
 from understudy.nodes.silence import silent
 from understudy.state import Context
@@ -79,6 +79,7 @@ def _compile(brain: Brain, job: Job, stop: threading.Event, tell: Tell) -> dict[
         shutil.rmtree(run_folder(brain, job), ignore_errors=True)
     return {
         "instruction": instruction,
+        "learnt_from": learnt_from(dataset.conversations),
         "figures": {
             "avg_score": round(best, 6),
             "validation_before": round(found.val_aggregate_scores[0], 6),

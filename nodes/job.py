@@ -1,8 +1,9 @@
 """What the nodes of an optimisation are given for one module, and what follows from it."""
 
 import asyncio
+import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NotRequired
 
 import dspy
@@ -87,6 +88,11 @@ def dataset_of(brain: Brain, job: Job) -> Dataset:
         dataset = builder_for(brain, job["profile"], newest=job["newest"], upto=job["marks"]).build(faculty)
         _built[key] = _reread(brain, job, dataset) if faculty.name == "response" else dataset
     return _built[key]
+
+
+def learnt_from(conversation_ids: Iterable[str]) -> list[str]:
+    """Return what is noted of the conversations a version learns from: hashes, so that no id leaves the gym."""
+    return sorted({hashlib.sha256(one.encode("utf-8", "replace")).hexdigest()[:16] for one in conversation_ids})
 
 
 def forget(run_id: str) -> None:

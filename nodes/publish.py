@@ -1,8 +1,7 @@
 """Decide what becomes of a better instruction: published, a candidate to be proved in shadow, or rejected."""
 
-import hashlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langgraph.runtime import Runtime
@@ -128,15 +127,15 @@ def _of_run(versioning: Any, name: str, run_id: str) -> str | None:
     return None
 
 
-def learnt_from(conversation_ids: Iterable[str]) -> list[str]:
-    """Return what metadata say of the conversations a version learnt from: hashes, so that no id leaves the gym."""
-    return sorted({hashlib.sha256(one.encode()).hexdigest()[:16] for one in conversation_ids})
+def _of_parent(brain: Brain, job: Job) -> Sequence[str]:
+    """Return what the version that this one was made from has learnt from; its file may be gone some day."""
+    return brain.versioning(job["profile"]).metadata(job["module"], job["parent"]).get("learnt_from") or ()
 
 
 def _metadata(brain: Brain, job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
     settings, names = brain.settings, model_names(brain.settings)
     return {
-        "learnt_from": learnt_from(dataset_of(brain, job).conversations),
+        "learnt_from": sorted({*job["compiled"]["learnt_from"], *_of_parent(brain, job)}),
         "run_id": job["run_id"],
         "parent": job["parent"],
         "metric_version": faculty_of(job).metric_version,

@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 from langgraph.config import get_config
 from langgraph.errors import NodeError
 from langgraph.runtime import Runtime
-from langgraph.types import Command
+from langgraph.types import Command, Overwrite
 
 from understudy.checkpoints.file import now
 from understudy.checkpoints.gym import Gym
@@ -71,7 +71,11 @@ def _write(gym: Gym, brain: Brain, state: ShadowState) -> Update:
         turns[PERSONALIZE.name] = replies[0].turn
     # Before the row: once that is there, somebody else may close the conversation.
     tested = tested_turns(brain, gym, conversation_id, state["profile"], turns)
-    gym.record(decision, conversation_id, events)
+    if not gym.record(decision, conversation_id, events):
+        gym.trials.answered(conversation_id, turns.values())
+        # It was erased while it was read; it may have begun anew, of which nothing is known yet.
+        known: Update = {"messages": Overwrite([]), "message": "", "history": [], "customer": None}
+        return {**known, "decision_id": None, "waiting": bool(gym.pending(conversation_id, state.get("upto")))}
     return {
         "decision_id": decision.decision_id if decision else None,
         "waiting": bool(gym.pending(conversation_id, state.get("upto"))),

@@ -19,7 +19,7 @@ from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.demo import BUNDLED
 from understudy.dreaming import dream
-from understudy.forgetting import forget
+from understudy.forgetting import conversations_of, forget
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.nodes.ab_life import begin, statistics
 from understudy.nodes.brain import Brain, WithBrain
@@ -174,7 +174,11 @@ def test_nothing_is_left_in_any_file_and_everything_of_others(copied: Path) -> N
     assert finds(copied) == set()
     after = of_others(copied / "gym.db")
     entered = [row for row in after.pop("ab_conversations") if row[1].startswith("erased-")]
-    before.pop("ab_conversations")
+    answers = [row for row in after.pop("ab_results") if row[1].startswith("erased-")]
+    assert len(answers) == found["ab_results"] and all(row[4:8] == (None,) * 4 for row in answers)
+    for name in ("ab_conversations", "ab_results", "erased_rows"):
+        before.pop(name)
+    after.pop("erased_rows")
     assert len(entered) == 1 and entered[0][4] is not None, "its two numbers stay: the verdict rests on them"
     assert after == before
     assert all(found[name] > 0 for name in LEFT) and found["dreams"] >= 2
@@ -184,12 +188,15 @@ def test_nothing_is_left_in_any_file_and_everything_of_others(copied: Path) -> N
     brain = Brain(Settings())
     assert statistics(brain, "side by side")["sample_size"] == 1
     brain.gym.close()
-    assert run_cli("forget", VICTIM)[2].endswith("nothing was erased: check its id\n")
+    status, out, _ = run_cli("forget", VICTIM, "--json")  # as after one that was killed before it could tell
+    again = json.loads(out)
+    assert (status, again["unknown"], again["versions"]) == (1, [VICTIM], found["versions"])
+    assert run_cli("forget", "nobody")[2].endswith("nothing was erased: check its id\n")
 
 
 def test_by_customer_and_without_writing_the_file_anew(copied: Path) -> None:
     status, _, err = run_cli("forget", "--customer", "nobody")
-    assert status == 1 and "no conversation in" in err and "'id' or 'customer_id' 'nobody'" in err
+    assert status == 1 and "no conversation in" in err and "has the id or customer_id 'nobody'" in err
     assert run_cli("forget", "--customer", f"name={PLANTED[42]}")[0] == 1
     status, out, _ = run_cli("forget", "--customer", PLANTED[42], "--no-rewrite")
     assert status == 0 and "conversations  1" in out and "understudy retire conflict v1.1 --profile default" in out
@@ -220,6 +227,9 @@ def test_a_version_in_use_that_is_retired_leaves_its_place(brain: Brain) -> None
     for left in ("v1.0", "v0.0"):
         assert json.loads(run_cli("retire", "intent", "latest", "--json")[1])["version"] == left
     assert versioning.list_versions("intent") == ["v0.0", "v1.2"]
+    assert run_cli("retire", "intent", "v1.2")[0] == 0
+    versioning.save_module("intent", program, "v1.0")
+    assert versioning.save_next("intent", program) == "v1.3", "a number that was given is not given again"
 
 
 @pytest.mark.parametrize(
@@ -242,10 +252,13 @@ def test_nothing_is_erased_while_somebody_learns(copied: Path) -> None:
     assert VICTIM.encode() in (copied / "gym.db").read_bytes()
 
 
-async def test_a_turn_that_is_being_read_does_not_come_back(brain: Brain, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begins_anew", [False, True])
+async def test_a_turn_that_is_being_read_does_not_come_back(
+    brain: Brain, monkeypatch: pytest.MonkeyPatch, begins_anew: bool
+) -> None:
     gym = brain.gym
     assert gym is not None
-    gym.append("c1", [Event(kind="customer_message", text="hello", message_id="m1")], "default")
+    gym.append("c1", [Event(kind="customer_message", text=PLANTED[0], message_id="m1")], "default")
     complete = type(brain.student.engine).complete
     found: dict[str, Any] = {}
 
@@ -254,14 +267,63 @@ async def test_a_turn_that_is_being_read_does_not_come_back(brain: Brain, monkey
             other = threading.Thread(target=lambda: found.update(forget(brain, ["c1"])))
             other.start()
             other.join()
+            if begins_anew:
+                gym.append("c1", [Event(kind="customer_message", text="hello", message_id="m2")], "default")
         return complete(self, request)
 
     monkeypatch.setattr(type(brain.student.engine), "complete", in_the_middle)
     async with open_checkpointer(gym.path) as saver:
-        await run_turn(create_shadow_workflow(checkpointer=saver), brain, "c1")
-    assert found["events"] == 1
-    tables = ("events", "brain_decisions", "evidence", "conversation_sides", "checkpoints", "writes")
+        graph = create_shadow_workflow(checkpointer=saver)
+        await run_turn(graph, brain, "c1", upto=0)
+        await run_turn(graph, brain, "c1")
+        state = str((await graph.aget_state({"configurable": {"thread_id": thread_of("c1")}})).values)
+    assert found["events"] == 1 and gym.inbox() == []
+    assert [one.user_message for one in gym.decisions()] == (["hello"] if begins_anew else [])
+    tables = ("evidence", "conversation_sides", "writes", *(() if begins_anew else ("checkpoints",)))
     assert {name: gym.count(f"SELECT count(*) FROM {name}") for name in tables} == dict.fromkeys(tables, 0)
+    assert PLANTED[0] not in state and ("hello" in state) == begins_anew
+
+
+def test_what_is_erased_gives_no_number_away(brain: Brain) -> None:
+    gym = brain.gym
+    assert gym is not None
+    for name in ("c1", "c2"):
+        gym.append(name, [Event(kind="customer_message", text="hello")], "default")
+        gym.learn(name, [Event(kind="label", payload={"turn": 0, "fields": {"intent": "booking"}})], "default")
+    newest = gym.newest_ids()
+    forget(brain, ["c2"])
+    gym.learn("c1", [Event(kind="label", payload={"turn": 0, "fields": {"intent": "pricing"}})], "default")
+    assert gym.newest_ids()["evidence"] > newest["evidence"] and gym.newest_ids()["events"] > newest["events"]
+
+
+def test_a_customer_is_found_by_what_he_is_called(brain: Brain) -> None:
+    gym = brain.gym
+    assert gym is not None
+    for name, customer in {
+        "one": {"id": 1},
+        "true": {"id": True},
+        "code": {"id": "NDcxMQ=="},
+        "deep": {"a": {"id": 1}},
+    }.items():
+        gym.append(name, [Event(kind="customer_message", text="hello", payload={"customer": customer})], "default")
+    assert conversations_of(brain, "1") == ["one"] and conversations_of(brain, "NDcxMQ==") == ["code"]
+    status, _, err = run_cli("forget", "\udcff")
+    assert status == 2 and "no valid text" in err
+
+
+def test_a_long_conversation_goes_in_pieces_and_one_that_goes_on_stays(
+    brain: Brain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("understudy.checkpoints.erasure.PIECE", 3)
+    gym = brain.gym
+    assert gym is not None
+    messages = [{"role": "customer", "text": f"hello {turn}", "labels": {"intent": "booking"}} for turn in range(10)]
+    asyncio.run(replay([write(Path("long.jsonl"), [{"conversation_id": "long", "messages": messages}])], brain))
+    kept = gym.erasure.conversation("long", thread_of("long"), silent_since=aged(1))
+    assert set(kept.values()) == {0} and gym.counts()["decisions"] == 10
+    found = gym.erasure.conversation("long", thread_of("long"))
+    assert (found["decisions"], found["checkpoints"], found["evidence"]) == (10, 10, 10)
+    assert gym.counts() == {"decisions": 0, "conversations": 0, "backlog": 0}
 
 
 def aged(days: float) -> str:
