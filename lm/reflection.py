@@ -46,6 +46,9 @@ FRAME = spans(f"{TASK}\n{WARNING}\n{DEMANDS}", 10)
 LEVELS = ((2000, 64), (800, 24), (300, 12), (120, 6))
 """How much of an example is shown, the first that fits: characters of a text, items of a list."""
 
+TEXTS = ("message", "reply")
+"""Inputs that somebody has written: they stay as they are, whatever they look like."""
+
 CUT = " [...]"
 _ODD = re.compile(r"\[(?=/?[A-Z_]{3,}\])|[\x85\u2028\u2029]")
 """What some models take for a sign that somebody else speaks, or for the end of a line; outside texts JSON has none."""
@@ -108,6 +111,9 @@ class InstructionProposer:
                     self.down = error
                 self.rejected[error.kind if isinstance(error, Unreadable) else type(error).__name__] += 1
                 reason = str(error)
+            except Exception as error:
+                self.rejected[type(error).__name__] += 1  # GEPA says nothing of what a proposer raises
+                raise
             if self._progress:
                 self._progress(name, reason)
         return proposed
@@ -210,19 +216,21 @@ def _cut(value: Any, longest: int, most: int) -> Any:
 
 def shown(record: Mapping[str, Any]) -> Example:
     """Return a record of GEPA's reflective data as a teacher sees it: plain data, a message of a chat as one text."""
-    inputs = {name: _flat(_restored(value)) for name, value in record.get("Inputs", {}).items()}
+    inputs = {name: v if name in TEXTS else _flat(_restored(v)) for name, v in record.get("Inputs", {}).items()}
     given = record.get("Generated Outputs", "")
     answer = {name: _number(_restored(v)) for name, v in given.items()} if isinstance(given, Mapping) else str(given)
     return {"inputs": inputs, "answer": answer, "feedback": str(record.get("Feedback", ""))}
 
 
 def _restored(value: Any) -> Any:
-    """Undo the `str()` that GEPA puts around every value."""
-    if isinstance(value, str) and (value[:1] in "[{" or value == "None"):
+    """Undo the `str()` that GEPA puts around every value; what is no JSON was a text that looks like data."""
+    if isinstance(value, str) and (value[:1] in ("[", "{") or value == "None"):
         try:
-            return ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            restored = ast.literal_eval(value)
+            json.dumps(restored, allow_nan=False)
+        except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError):
             return value
+        return restored
     return value
 
 

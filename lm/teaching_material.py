@@ -3,7 +3,6 @@
 The words of feedback are those of the metrics in `understudy.nodes.scoring`, which say per field what was right.
 """
 
-import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -153,7 +152,7 @@ def read_feedback(
         if score == "0.00":
             missed.add(name)
         if words.startswith(REPLY):
-            right["proposed_response"] = _literal(words.removeprefix(REPLY))
+            right["proposed_response"] = _unquoted(words.removeprefix(REPLY))
         for field, part in [(name, words)] if name in names else _parts(words, names):
             value = _right(part, answer.get(field))
             if value is not None:
@@ -173,7 +172,7 @@ def _right(words: str, said: Any) -> Any:
     """Return the value that would have been right, or None when the words do not tell."""
     label = _LABEL.search(words)
     if label:
-        return _literal(label[1] or label[2])
+        return _unquoted(label[1] or label[2])
     number = _NUMBER.search(words)
     if number:
         return float(number[1])
@@ -187,8 +186,6 @@ def _right(words: str, said: Any) -> Any:
     return None
 
 
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
+def _unquoted(text: str) -> str | None:
+    """Return what stands between two marks of quotation, or None where the end has been cut off."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] else None

@@ -9,7 +9,7 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from understudy.nodes.faculty import Faculty, Score, Update, answered, read, with_labels
-from understudy.nodes.scoring import Component, content, echoes, honest, listed, similarity, verdict, words
+from understudy.nodes.scoring import Component, content, echoes, honest, listed, quoted, similarity, verdict, words
 from understudy.profile import Profile
 from understudy.state import BrainDecision, Context, ShadowState
 
@@ -74,7 +74,7 @@ def response_metric(
     closeness = None if best is None else min(1.0, similarity(reply, best) / GOOD_ENOUGH)
     return verdict(
         [
-            ("satisfaction", 0.4, closeness, f"a reply that worked here: {best!r}"),
+            ("satisfaction", 0.4, closeness, f"a reply that worked here: {quoted(best)}"),
             _appropriateness(reply, str(gold.get("message") or "")),
             honest(0.2, pred.get("confidence") if words(reply) else None, closeness),
             _coverage(reply, listed(gold.get("missing"))),

@@ -40,8 +40,19 @@ def matched(name: str, weight: float, said: Any, right: Any) -> Component:
     if right is None:
         return (name, weight, None, "")
     if said == right:
-        return (name, weight, 1.0, f"{right!r} is right.")
-    return (name, weight, 0.0, f"said {repr(said)[:200]}; right is {right!r}.")
+        return (name, weight, 1.0, f"{quoted(right)} is right.")
+    return (
+        name,
+        weight,
+        0.0,
+        f"said {'nothing' if said is None else quoted(str(said)[:200])}; right is {quoted(right)}.",
+    )
+
+
+def quoted(text: Any) -> str:
+    """Quote a text in one line, without escapes: after one, the word that a redaction looks for begins with its `n`."""
+    line = " ".join(str(text).split())
+    return f'"{line}"' if "'" in line else f"'{line}'"
 
 
 def overlapping(name: str, weight: float, said: Any, right: Any) -> Component:

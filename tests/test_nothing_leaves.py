@@ -82,7 +82,7 @@ def talks(count: int) -> Iterator[dict[str, Any]]:
             f" zq0111{number}said, this is Zorvath, I like zq0333{number} best: {' or '.join(PERSONAL[5:])}"
         )
         for message in answered[:1]:
-            message["text"] += f" Thank you, Zorvath, your code is zq0444{number}sent."
+            message["text"] += f"\nThank you, dear\nZorvath, your code is zq0444{number}sent."
         for message in answered[1:][-1:]:
             message["action"] = f"zq0555{number}done"
         talk["customer"] = {

@@ -14,6 +14,8 @@ from understudy.lm.reflection import InstructionProposer, describe, read_answer,
 from understudy.lm.roles import OwnLM
 from understudy.nodes.conflict import CONFLICT
 from understudy.nodes.redaction import Redaction, Said
+from understudy.nodes.response import response_metric
+from understudy.nodes.scoring import matched
 from understudy.profile import load_profile
 
 CURRENT = 'Say what kind of conflict there is.\n- frustration: "fed up"\nOtherwise choose none.'
@@ -181,6 +183,34 @@ def test_what_the_host_says_of_a_customer_does_not_reach_the_teacher():
 def test_what_gepa_wrote_as_text_is_data_again():
     found = shown(record("[1, 2", turns=[("agent", "Hello (you)")]))
     assert found["inputs"] == {"history": ["agent: Hello (you)"], "message": "[1, 2"}
+
+
+@pytest.mark.parametrize("message", ["[...]", "{1}", "[b'x']", "[1]", "{'Ines': 1}", "None", "[31612345678.0]"])
+def test_a_message_that_looks_like_data_is_a_text(message):
+    given = record(message, turns=[("customer", message)])
+    assert shown(given)["inputs"]["message"] == message
+    engine = Scripted(block(BETTER))
+    assert propose(engine, [given])[0] == {"self": BETTER}
+    assert not any(word in data(engine.asked[0].messages[0].text) for word in ("Ines", "31612345678"))
+    state = {**given, "Inputs": {"state": message}}
+    assert propose(Scripted(block(BETTER)), [state])[0] == {"self": BETTER}
+
+
+def test_what_nobody_foresaw_is_counted():
+    engine = Scripted(block(BETTER))
+    proposer = InstructionProposer(OwnLM("m", engine, AsyncTwin(engine)), FIELDS, lambda value: {}["odd"])
+    with pytest.raises(KeyError):
+        proposer({"self": CURRENT}, {"self": [record()]}, ["self"])
+    assert dict(proposer.rejected) == {"KeyError": 1}
+
+
+def test_no_name_hides_behind_a_line_break_in_what_a_metric_quotes():
+    reply = "Dear\nInes,\u200b\nIne\u200bs is in it's list"
+    gold = dspy.Example(good_replies=[reply], message=SAID)
+    told = response_metric(gold, dspy.Prediction(proposed_response="Hello", confidence=0.5)).feedback
+    wrong = matched("label", 1.0, reply, "fine")
+    found = REDACT(f"{told}\n{wrong[3]}")
+    assert "Ine" not in found and found.count("[customer]") == 4
 
 
 @pytest.mark.parametrize("budget", [1500, 2500, 6000, 30_000])
