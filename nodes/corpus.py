@@ -39,6 +39,10 @@ WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:'[^\W_{_HAN}]+)*")
 MIDWAY = re.compile(rf"(?:(?<=[\w,'] )|(?<=[\"(]))[^\W\d_{_HAN}][^\W_]+")
 """A word in the middle of a sentence, where a capital letter means a name."""
 
+_NAME_KEYS = frozenset(
+    "name firstname lastname middlename givenname fullname surname familyname username customername".split()
+)
+
 _TOLD = re.compile(r"\bname(?:'s| is|:) ?((?:[^\W\d_]+ ?){1,3})", re.IGNORECASE)
 _ADDRESSED = re.compile(
     r"\b(?:[Hh]i|[Hh]ello|[Hh]ey|[Dd]ear|[Tt]hanks|[Tt]hank you|[Ss]orry|[Oo][Kk]|[Oo]kay|Mrs?\.?|Ms\.?|Miss|Dr\.?"
@@ -114,7 +118,7 @@ class _Names:
             capitals = {bare(word) for word in WORD.findall(fact) if word[0].isupper()}
             self.capital |= capitals
             self.used.update(capitals)
-            if "name" in key.lower():
+            if is_name_key(key):
                 self.known.update(capitals or words_of(fact))
 
     def _read(self, talk: Lines) -> None:
@@ -192,18 +196,35 @@ def _talks(messages: Iterable[tuple[str, Role, str]]) -> list[Lines]:
 def facts_of(customers: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return the texts and numbers of customers, each with its nearest key; a customer who comes twice counts once."""
     people = {json.dumps(customer, sort_keys=True, default=str): customer for customer in customers}
-    return [(key, folded(str(leaf))) for customer in people.values() for key, leaf in _leaves(customer, "")]
+    return [(key, folded(leaf)) for customer in people.values() for key, leaf in _leaves(customer, "")]
 
 
-def _leaves(value: Any, key: str) -> Iterator[tuple[str, str | int | float]]:
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _leaves(inner, str(name))
+            yield from _leaves(inner, key if is_name_key(key) else str(name))
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _leaves(inner, key)
-    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+    elif isinstance(value, str):
         yield key, value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield key, number_text(value)
+
+
+def number_text(value: float) -> str:
+    """Write a number as people do: 31612345678.0 has no point."""
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def is_name_key(key: str) -> bool:
+    """Say whether what stands under a key is a person's name, and not that of a hotel."""
+    return re.sub(r"[\W_]", "", key).lower() in _NAME_KEYS
+
+
+def is_han(text: str) -> bool:
+    """Say whether a text is Chinese or Japanese, where two characters can be a whole name."""
+    return len(text) > 1 and re.fullmatch(f"[{_HAN}]+", text) is not None
 
 
 def _agent_spans(talk: Lines) -> set[int]:

@@ -22,13 +22,13 @@ IBAN_LENGTHS = range(15, 35)
 _INVISIBLE = ("Cc", "Cf", "Cn", "Co", "Cs", "Me", "Mn")
 _FILLERS = "\u115f\u1160\u3164\uffa0"
 # Apostrophes, dashes, then the Cyrillic and Greek letters that look Latin.
-_ALIKE = str.maketrans(
+_ALIKE: dict[int, str | int] = str.maketrans(
     "\u2018\u2019\u02bc\u2010\u2011\u2012\u2013\u2014\u2212"
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb"
     "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0408\u0405"
     "\u03b1\u03bf\u03bd\u03c1\u03b9\u03ba\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
     "'''------aeopcyxijsdhABEKMHOPCTXIJSaovpikABEZHIKMNOPTYX",
-)
+) | str.maketrans(dict(zip("łŁøØđĐıæÆœŒ", "l L o O d D i ae AE oe OE".split(), strict=True)))
 
 
 class _Folds(dict[int, str]):

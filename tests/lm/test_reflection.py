@@ -21,7 +21,7 @@ from understudy.profile import load_profile
 CURRENT = 'Say what kind of conflict there is.\n- frustration: "fed up"\nOtherwise choose none.'
 BETTER = 'Say what kind of conflict there is. Choose frustration when the customer says "third time". Otherwise none.'
 PROFILE = load_profile("default")
-INES = {"name": "Ines Duarte", "account": {"plan": "Copper Kestrel", "ids": [7741]}}
+INES = {"name": "Ines Duarte", "account": {"plan": "Copper Kestrel", "ids": [77418]}}
 REDACT = Redaction(Said([], {"c1": [INES]}), [PROFILE])
 FIELDS = describe(CONFLICT.signature(PROFILE))
 SAID = "my parcel has been lost for the third time now and nobody calls me back"
@@ -165,17 +165,17 @@ def test_addresses_and_numbers_of_customers_do_not_reach_the_teacher():
 
 
 def test_what_the_host_says_of_a_customer_does_not_reach_the_teacher():
-    text = "Ines here, ines duarte. My kestrel, that is copper-kestrel, is 7741. You are fed up, they say"
+    text = "Ines here, ines duarte. My kestrel, that is copper-kestrel, is 77418. You are fed up, they say"
     engine = Scripted(block(BETTER))
     given = record(text, answer="Dear Ines", feedback="a reply that worked here: Of course, Ines!")
-    given["Inputs"]["state"] = str({"who": {"Duarte": 7741}})
+    given["Inputs"]["state"] = str({"who": {"Duarte": 77418.0}})
     propose(engine, [given])
     (line,) = map(json.loads, data(engine.asked[0].messages[0].text).splitlines())
     assert (
         line["inputs"]["message"]
-        == "[customer] here, [customer]. My kestrel, that is [customer], is [customer]. You are fed up, they say"
+        == "[customer] here, [customer]. My [customer], that is [customer], is [number]. You are fed up, they say"
     )
-    assert line["inputs"]["state"] == {"who": {"[customer]": "[customer]"}}
+    assert line["inputs"]["state"] == {"who": {"[customer]": "[number]"}}
     assert line["answer"]["conflict_type"] == "Dear [customer]" and line["answer"]["confidence"] == 0.4
     assert line["feedback"] == "a reply that worked here: Of course, [customer]!"
 
