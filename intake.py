@@ -37,7 +37,12 @@ class InputError(UnderstudyError):
     @property
     def public(self) -> str:
         """The message without what was posted."""
-        return str(self).partition("; got ")[0]
+        return unquoted(str(self))
+
+
+def unquoted(message: str) -> str:
+    """Return a message of ours without what was given."""
+    return message.partition("; got ")[0]
 
 
 def public(error: BaseException) -> str:

@@ -107,16 +107,21 @@ class Label(BaseModel):
     author: str | None = None
 
 
+_MESSAGES = "each must be a LangChain message or an object with `role` (user or assistant) and `content`"
+
+
 def join_messages(old: Any, new: Any) -> Any:
     """Join messages as LangGraph does.
+
+    What is raised here and below does not quote what was posted: a server logs it.
 
     Raises:
         InputError: they are no messages.
     """
     try:
         return add_messages(old, new)
-    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
-        raise InputError(f"messages: {str(error).splitlines()[0]}") from None
+    except (ValueError, TypeError, LookupError, NotImplementedError, AttributeError):
+        raise InputError(f"messages: {_MESSAGES}") from None
 
 
 def newest_name(old: str, new: Any) -> str:
@@ -128,7 +133,7 @@ def newest_name(old: str, new: Any) -> str:
     if new is None:
         return old
     if not isinstance(new, str) or not 0 < len(new) <= 200:
-        raise InputError(f"conversation_id: must be text of 1 to 200 characters; got {str(new)[:80]!r}")
+        raise InputError("conversation_id: must be text of 1 to 200 characters")
     return clean_text(new)
 
 
@@ -139,7 +144,7 @@ def newest_table(old: dict[str, Any], new: Any) -> dict[str, Any]:
         InputError: it is no JSON object.
     """
     if not isinstance(new, dict | None):
-        raise InputError(f"state, customer: must be JSON objects; got {str(new)[:80]!r}")
+        raise InputError(f"state, customer: must be JSON objects; one is {type(new).__name__}")
     return dict(plain("state, customer", new or {}))
 
 

@@ -12,7 +12,7 @@ from langgraph.types import Overwrite
 from pydantic import BaseModel, ValidationError
 
 from understudy.checkpoints.gym import Gym
-from understudy.intake import InputError, clean_text, shape_error
+from understudy.intake import InputError, clean_text, shape_error, unquoted
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.faculty import Update
 from understudy.nodes.labels import check_labels
@@ -146,14 +146,18 @@ def _check(state: ShadowState) -> Posted:
     try:
         return Posted.model_validate({k: state.get(k) for k in Posted.model_fields})
     except ValidationError as error:
-        raise InputError(shape_error(error)) from None
+        raise InputError(unquoted(shape_error(error))) from None
 
 
 def _checked(posted: Posted, label: Label, gym: Gym, conversation_id: str, profile: Profile) -> Posted:
     """Return what was posted with a label that fits the conversation and its profile."""
     if not gym.has_turn(conversation_id, label.turn):
         raise InputError(f"label.turn: conversation {conversation_id!r} has no turn {label.turn}")
-    return posted.model_copy(update={"label": label.model_copy(update={"fields": check_labels(label.fields, profile)})})
+    try:
+        fields = check_labels(label.fields, profile)
+    except InputError as error:
+        raise InputError(error.public) from None
+    return posted.model_copy(update={"label": label.model_copy(update={"fields": fields})})
 
 
 def _events(state: ShadowState, posted: Posted, known_ids: set[str]) -> Iterable[Event]:

@@ -161,6 +161,15 @@ def test_two_posts_on_a_thread_are_one_conversation(server: Server) -> None:
 def test_what_is_posted_is_in_the_gym_alone(server: Server) -> None:
     thread = server.thread()
     server.post(thread, input={"messages": [user(f"please note {server.word}")]})
+    for wrong in (
+        {"messages": [{"role": "user", "text": server.word}]},
+        {"messages": [{"role": server.word, "content": "x"}]},
+        {"conversation_id": server.word * 9},
+        {"state": server.word},
+        {"outcome": {"workflow_outcome": server.word}},
+        {"label": {"turn": 0, "fields": {"intent": server.word}}},
+    ):
+        assert "__error__" in server.post(thread, input={"messages": [], **wrong})
     with sqlite3.connect(server.gym) as gym:
         found = gym.execute("SELECT count(*) FROM events WHERE instr(text, ?)", [server.word]).fetchone()
     assert found == (1,)  # that no other file has it is seen when the server has ended, and has written all it writes
