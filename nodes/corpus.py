@@ -140,9 +140,9 @@ class _Names:
         few = {name for name in self.called | self.capital if self.used[name] < SHARED}
         sure = self.called | self.known
         return {
-            name: not is_code(name) and (name not in sure or self.ordinary[name] > 0)
+            name: not is_code(name) and (name not in sure or self.ordinary[name] > 0 or len(name) < SHORTEST)
             for name in few | self.known
-            if len(name) >= SHORTEST and name not in own
+            if len(name) >= (2 if name in self.known else SHORTEST) and name not in own
         }
 
 
@@ -169,9 +169,11 @@ def _values(
     shared = Counter(joined(fact) for _, fact in facts)
     several: set[str] = set()
     single: set[str] = set()
-    for _, fact in facts:
+    for key, fact in facts:
         several.update(code for code in map(joined, CODE.findall(fact)) if is_code(code))
         words, value = words_of(fact), joined(fact)
+        if is_name_key(key) and is_han(value):
+            several.update((value, value[:2], value[-2:]))
         if all(word in own.words for word in words) or len(value) < (SHORTEST_NUMBER if value.isdigit() else SHORTEST):
             continue
         if len(words) > 1 or not value.isalpha():

@@ -89,8 +89,12 @@ def traces(plain: str) -> list[Trace]:
     for kind, pattern, length in _ADDRESSES:
         plain = pattern.sub(partial(_taken, found, kind, length), plain)
     plain = _HARMLESS.sub(lambda match: "\0" * len(match[0]), plain)
+    for chain in _CARDS.finditer(plain):
+        for card in _cards(chain):
+            found.append(card)
+            plain = plain[: card.start] + "\0" * (card.end - card.start) + plain[card.end :]
     for chain in _CHAIN.finditer(plain):
-        found += _numbers(chain)
+        found += _plain_numbers(chain)
     return sorted(found, key=lambda trace: trace.start)
 
 
@@ -107,9 +111,12 @@ def _link_length(text: str) -> int:
 
 
 def _account_length(text: str) -> int:
-    """Return where an account number ends whose check digits are right (ISO 13616, mod 97), or 0."""
-    for end in sorted((gap.start() for gap in re.finditer(r"[ -]|$", text)), reverse=True):
-        digits = re.sub("[ -]", "", text[:end])
+    """Return where an account number ends whose check digits are right (ISO 13616, mod 97), or 0.
+
+    It may go on for some groups less than the text does: `DE89 3704 0044 0532 0130 00 now`.
+    """
+    for end in sorted((gap.start() for gap in re.finditer(r"[ .-]|$", text)), reverse=True):
+        digits = re.sub("[ .-]", "", text[:end])
         turned = digits[4:] + digits[:4]
         if len(digits) in IBAN_LENGTHS and int("".join(str(int(letter, 36)) for letter in turned)) % 97 == 1:
             return end
@@ -118,7 +125,7 @@ def _account_length(text: str) -> int:
 
 _OPEN, _SHUT = r"\s{0,2}[\[({<]\s{0,2}", r"\s{0,2}[\])}>]\s{0,2}"
 _LOCAL, _LABEL = r"[^\s@,;:<>()\[\]\"\0]{1,64}", r"[^\W_](?:[\w-]{0,62}[^\W_])?"
-_AT, _DOT = rf"(?:@|{_OPEN}(?:at|@){_SHUT})", rf"(?:\.|{_OPEN}(?:dot|\.){_SHUT})"
+_AT, _DOT = rf"(?:\s{{0,2}}@\s{{0,2}}|{_OPEN}(?:at|@|a){_SHUT})", rf"(?:\.|{_OPEN}(?:dot|\.){_SHUT})"
 _EMAIL = rf"{_LOCAL}{_AT}{_LABEL}(?:{_DOT}{_LABEL})+|{_LOCAL}\s+at\s+{_LABEL}(?:\s+dot\s+{_LABEL})+"
 _REST = r"[^\s<>\"\0]"
 _LINK = rf"\b(?:[a-z][a-z0-9+.-]{{1,15}}://|www\d?\.){_REST}+"
@@ -127,12 +134,19 @@ _ENDING = "|".join(
     "com net org edu gov mil int info biz app dev shop store online site xyz io ai tv cc eu uk de fr nl es pl se dk fi "
     "cz ch ru cn jp kr br au ca mx nz ie pt gr hu ro sk si hr bg ua tr il za sg hk tw example invalid".split()
 )
-_BARE = rf"(?<![\w@.-])(?:{_LABEL}\.){{1,8}}(?:(?:{_ENDING})(?![\w@-])(?:[/?#:]{_REST}*)?|[a-z]{{2,24}}/{_REST}+)"
+_HOST = rf"(?<![\w@.-])(?:localhost|\d{{1,3}}(?:\.\d{{1,3}}){{3}})(?::\d{{1,5}}(?:/{_REST}*)?|/{_REST}+)"
+_BARE = (
+    rf"{_HOST}|(?<![\w@.-])(?:{_LABEL}\.){{1,8}}(?:(?:{_ENDING})(?![\w@-])(?:[/?#:]{_REST}*)?|[a-z]{{2,24}}/{_REST}+)"
+)
+# In one piece, or in groups of four of which only the last may be shorter: any words after a plate would do otherwise.
+_IBAN = (
+    r"\b[a-z]{2}[ .-]?\d\d(?:[a-z0-9]{11,30}|[ .-][a-z0-9]{11,30}|(?:[ .-][a-z0-9]{4}){2,7}(?:[ .-][a-z0-9]{1,4})?)\b"
+)
 _ADDRESSES: tuple[tuple[TraceKind, re.Pattern[str], Callable[[str], int]], ...] = (
     ("url", re.compile(_LINK, re.IGNORECASE), _link_length),
     ("email", re.compile(_EMAIL, re.IGNORECASE), len),
     ("url", re.compile(_BARE, re.IGNORECASE), _link_length),
-    ("iban", re.compile(r"\b[a-z]{2}\d\d(?:[ -]?[a-z0-9]){11,30}\b", re.IGNORECASE | re.ASCII), _account_length),
+    ("iban", re.compile(_IBAN, re.IGNORECASE | re.ASCII), _account_length),
 )
 
 _YEAR, _MONTH, _DAY = r"(?:19|20)\d\d", r"(?:0?[1-9]|1[0-2])", r"(?:0?[1-9]|[12]\d|3[01])"
@@ -151,21 +165,22 @@ _HARMLESS = re.compile(
 )
 """Dates, spans of years, opening hours, numbers from 0 to 1.9999, prices."""
 
+_CARDS = re.compile(r"\d{4,19}(?:[\s.,|*/()_-]{1,3}\d{1,19})*")
 _CHAIN = re.compile(r"(?:\(?\+\s?|\()?\d+(?:(?:[ .()_-]{1,3}|/)\d+)*")
 
 
-def _numbers(chain: re.Match[str]) -> Iterator[Trace]:
-    """Find the cards in groups of digits, and the numbers in what is left of them."""
-    groups = [(chain.start() + run.start(), run[0]) for run in re.finditer(r"\d+", chain[0])]
-    first = rest = 0
+def _groups(chain: re.Match[str]) -> list[tuple[int, str]]:
+    return [(chain.start() + run.start(), run[0]) for run in re.finditer(r"\d+", chain[0])]
+
+
+def _cards(chain: re.Match[str]) -> Iterator[Trace]:
+    """Find the cards in groups of digits, whatever stands between them: check digits tell them."""
+    groups, first = _groups(chain), 0
     while first < len(groups):
         size = _card_size([digits for _, digits in groups[first : first + 5]])
         if size:
-            yield from _plain_numbers(groups[rest:first], chain)
             yield Trace("card", groups[first][0], _end(groups[first + size - 1]))
-            rest = first + size
         first += size or 1
-    yield from _plain_numbers(groups[rest:], chain)
 
 
 def _end(group: tuple[int, str]) -> int:
@@ -187,7 +202,8 @@ def _luhn(digits: str) -> bool:
     return (sum(doubled) + sum(int(digit) for digit in digits[::-2])) % 10 == 0
 
 
-def _plain_numbers(groups: list[tuple[int, str]], chain: re.Match[str]) -> Iterator[Trace]:
+def _plain_numbers(chain: re.Match[str]) -> Iterator[Trace]:
+    groups = _groups(chain)
     total = sum(len(digits) for _, digits in groups)
     if len(groups) > 1 and total >= PHONE_DIGITS.start:
         start = chain.start() if groups[0][0] - chain.start() < 3 else groups[0][0]

@@ -120,6 +120,12 @@ def test_a_capital_tells_a_name_that_may_be_an_ordinary_word() -> None:
     assert finds("as told by mark and by oberlin", CORPUS) == []
 
 
+def test_a_name_of_a_known_customer_may_be_short() -> None:
+    corpus = Corpus([], [{"name": {"first": "Bo", "last": "Qi"}}, {"name": "\u674e\u5a1c"}], OWN)
+    found = finds("If \u674e\u5a1c writes, or Bo, or Qi, say bo.", corpus)
+    assert [find.text for find in found] == ["\u674e\u5a1c", "Bo", "Qi"]
+
+
 def test_a_span_counts_by_the_conversations_of_agents_and_always_of_customers() -> None:
     fewer = Corpus([message for message in MESSAGES if message[0] != "d0"], [], OWN)
     assert {find.kind for find in finds(COMMON, fewer)} == {"words"}
@@ -336,6 +342,10 @@ def test_what_is_said_to_an_agent_is_none(request_: str) -> None:
             "Jos\u00e9 \u2013 [email] \u2013 [phone]\u2026",
             {"email": 1, "phone": 1},
         ),
+        ("4111\n1111\n1111\n1111, 4111, 1111, 1111, 1111", "[card], [card]", {"card": 2}),
+        ("BE68 5390 0754 7034 that, NL91.ABNA.0417.1643.00", "[iban] that, [iban]", {"iban": 2}),
+        ("me @ x.example, me(a)x.example", "[email], [email]", {"email": 2}),
+        ("localhost:8080/me and 1.2.3.4:80/x", "[url] and [url]", {"url": 2}),
         ("account 352853826, door 93103", "account [number], door [number]", {"number": 2}),
     ],
 )
@@ -350,7 +360,7 @@ def test_masked(text: str, shown: str, counts: dict[str, int]) -> None:
         "10:30, 9.00-17.00, 10.30 - 11.30, 5pm, 0930",
         "$12,500.00, 1.299.000 EUR, 1 299 000 \u20ac, \u00a3165, $5 400, 45.00 - 55.00",
         "order 4821, room 101, 3 of 12, 0.8333 0.9, flight HAT085, v1.0, e.g. this.Then that",
-        "DE00 is no account; AB12 cd is none",
+        "DE00 is no account; AB12 cd is none; df89bm is a round-trip flight in basic",
         "caf\u00e9 \u00bd \U0001f468\u200d\U0001f469\u200d\U0001f467",
     ],
 )
