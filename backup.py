@@ -11,6 +11,7 @@ from fcntl import LOCK_SH, flock
 from pathlib import Path
 from typing import Any
 
+from understudy.checkpoints.private import make_private
 from understudy.checkpoints.shelf import Shelf, VersionError
 from understudy.checkpoints.soundness import contents, flaws, room_needed, snapshot, sync
 from understudy.intake import UnderstudyError
@@ -98,7 +99,7 @@ def _whole_or_not(folder: Path, needed: int) -> Iterator[Path]:
     """Yield a folder beside it, which takes its place when all has gone well, and else goes away."""
     unfinished = folder.absolute().with_name(f"{folder.absolute().name}.unfinished")
     try:
-        unfinished.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(unfinished.parent)
         if (free := shutil.disk_usage(unfinished.parent).free) < needed:
             raise OSError(errno.ENOSPC, f"{needed / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free")
         if unfinished.exists():

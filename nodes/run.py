@@ -1,6 +1,5 @@
 """How an optimisation begins and how it ends: which modules can learn, and what became of them."""
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,11 +84,9 @@ def report_page(folder: Path, report: Mapping[str, Any]) -> Path:
 
 
 def _write_page(path: Path, text: str) -> None:
-    unfinished = path.with_suffix(f".{os.getpid()}")
     try:
         make_private(path.parent)
-        write_private(unfinished, text)
-        unfinished.replace(path)
+        write_private(path, text)
     except OSError as error:
         said = f"{path}: cannot be written: {error.strerror}; see to it and run `understudy optimize` again: it goes on"
         raise UnderstudyError(said) from None

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 import stat
@@ -60,6 +61,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def used(home: Path, template: Path) -> Path:
     shutil.copytree(template, home, dirs_exist_ok=True)
     return home
+
+
+def test_folders_above_a_backup_are_their_owners_alone(used: Path) -> None:
+    old = os.umask(0)
+    ok("backup", "deep/er/monday")
+    os.umask(old)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (used / "deep", used / "deep/er")} == {0o700}
 
 
 def test_a_backup_is_the_same_to_look_at(used: Path) -> None:

@@ -1,6 +1,7 @@
 """The commands that compare, as a person types them."""
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -49,7 +50,10 @@ def test_a_test_is_started_looked_at_and_stopped(started: str) -> None:
 
 
 def test_the_course_is_saved_as_a_picture(started: str) -> None:
+    Path("course.svg").touch()
+    Path("course.svg").chmod(0o666)
     words("ab", "status", "--picture", "course.svg")
+    assert stat.S_IMODE(Path("course.svg").stat().st_mode) == 0o600
     assert ElementTree.parse("course.svg").getroot().tag.endswith("svg")
     status, _, err = run_cli("ab", "status", "--picture", "nowhere/course.svg")
     assert status == 1 and "nowhere/course.svg: cannot be written: No such file" in err
