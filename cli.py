@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,9 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know fewer letters than we
     sys.excepthook = _tell_of_a_defect
+    threading.excepthook = lambda died: _tell_of_a_defect(
+        died.exc_type, died.exc_value or died.exc_type(), died.exc_traceback
+    )
     try:
         sys.exit(_run())
     except (KeyboardInterrupt, click.Abort):

@@ -52,11 +52,12 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def one_line(record: logging.LogRecord) -> bool:
-    """Make the message of a log record printable, and the lines of its traceback; a filter that keeps every record."""
-    record.msg, record.args = printable(record.getMessage()), None
-    if record.exc_info:
-        lines = logging.Formatter().formatException(record.exc_info).split("\n")
-        record.exc_text = "\n".join(map(printable, lines))
+    """Make what is put into the message of a log record printable; a filter that keeps every record.
+
+    Numbers and the words around stay as they are, for a host that groups records by them. No record has a traceback.
+    """
+    if isinstance(record.args, tuple):
+        record.args = tuple(arg if isinstance(arg, int | float) else printable(str(arg)) for arg in record.args)
     return True
 
 

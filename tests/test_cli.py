@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import sys
 import tempfile
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -458,3 +459,18 @@ def test_help_shows_a_bundled_conversation_line_by_line() -> None:
     bundled = [json.loads(line) for line in demo.BUNDLED.read_text(encoding="utf-8").splitlines()]
     assert status == 0 and shown in bundled
     assert "\n    understudy demo\n" in run_cli("--help")[1]
+
+
+def test_an_error_in_a_thread_quotes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (sys, threading):
+        monkeypatch.setattr(module, "excepthook", module.excepthook)
+    monkeypatch.setattr(sys, "argv", ["understudy", "--version"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    thread = threading.Thread(target=int, args=["a word of a customer"])
+    thread.start()
+    thread.join()
+    said = capsys.readouterr().err
+    assert "a defect of understudy, please report it: ValueError in" in said and "customer" not in said

@@ -58,11 +58,14 @@ def test_a_log_line_is_one_line_that_nothing_obeys(caplog: pytest.LogCaptureFixt
     handler = logging.Formatter("%(message)s")
     for text in texts(300):
         caplog.clear()
-        try:
-            raise ValueError(text)
-        except ValueError as error:
-            log.warning("in conversation %s: %s", text, error)
-            log.error("%s failed", text, exc_info=error)
-        plain, traced = (handler.format(record) for record in caplog.records)
-        assert not obeyed(plain) and "\n" not in plain
-        assert not obeyed(traced) and "ValueError" in traced
+        log.warning("in conversation %s: %s, %d", text, ValueError(text), 7)
+        (record,) = caplog.records
+        plain = handler.format(record)
+        assert not obeyed(plain) and "\n" not in plain and record.msg == "in conversation %s: %s, %d"
+
+
+def test_a_wrong_log_line_is_not_the_callers_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = logging.getLogger("understudy")
+    monkeypatch.setattr(log, "propagate", False)
+    monkeypatch.setattr(log, "handlers", [logging.NullHandler()])
+    log.warning("%d turns", "many")
