@@ -18,6 +18,8 @@ from understudy.intake import UnderstudyError
 from understudy.settings import Settings
 
 GYM, PROGRAMS, REPORTS = "brain_gym.db", "optimized_modules", "reports"
+RUN_MARKS = (".runs", ".optimizing", ".dreaming")
+"""What runs make in a profile's folder."""
 
 
 class BackupError(UnderstudyError):
@@ -65,11 +67,19 @@ def backup(
 
 
 def shelves(root: Path) -> Iterator[Shelf]:
-    """Yield the folders of programs in OPTIMIZED_MODULES_DIR, by profile and module."""
+    """Yield the folders of programs in OPTIMIZED_MODULES_DIR, by profile and module; others keep theirs there too."""
     for folder in sorted(root.glob("*/*/")):
         names = (folder.parent.name, folder.name)
-        if folder.is_dir() and folder.name != REPORTS and all(re.fullmatch(r"[a-z0-9_]{1,40}", name) for name in names):
-            yield Shelf(root, *names)
+        if all(re.fullmatch(r"[a-z0-9_]{1,40}", name) for name in names):
+            shelf = Shelf(root, *names)
+            if shelf.files() or all(os.path.isfile(folder / name) for name in ("latest.json", ".lock")):
+                yield shelf
+
+
+def profiles(root: Path) -> list[Path]:
+    """Return the folders of profiles in OPTIMIZED_MODULES_DIR: those with a shelf, or with what a run leaves there."""
+    marks = (path for name in RUN_MARKS for path in root.glob(f"*/{name}"))
+    return sorted({path.parent for path in (*marks, *(shelf.folder for shelf in shelves(root)))})
 
 
 def damaged(shelf: Shelf) -> dict[str, str]:
@@ -134,7 +144,8 @@ def _files_of(shelf: Shelf) -> list[Path]:
 
 
 def _reports(programs: Path) -> list[Path]:
-    return [path for path in sorted(programs.glob(f"[!.]*/{REPORTS}/[!.]*.html")) if path.is_file()]
+    found = (path for profile in profiles(programs) for path in sorted(profile.glob(f"{REPORTS}/[!.]*.html")))
+    return [path for path in found if path.is_file()]
 
 
 @contextmanager

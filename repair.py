@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from understudy.backup import REPORTS, damaged, shelves
+from understudy.backup import REPORTS, RUN_MARKS, damaged, profiles, shelves
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.metadata import unsealed
 from understudy.checkpoints.salvage import salvage
@@ -196,10 +196,25 @@ def _ours(settings: Settings) -> Iterator[Path]:
     gym = settings.rl_gym_db_path
     yield from (path for end in ("", "-wal", "-shm", "-job") if (path := Path(f"{gym}{end}")).is_file())
     root = settings.optimized_modules_dir
-    profiles = {shelf.folder.parent for shelf in shelves(root)} | {path.parent for path in root.glob(f"*/{REPORTS}/")}
-    if profiles and root.resolve() not in (Path.cwd(), *Path.cwd().parents):  # a folder to work in is the user's own
+    mine: set[Path] = set()
+    for profile in profiles(root):
+        if not profile.is_symlink():
+            mine.update(_of_profile(profile))
+            mine.update([profile] if mine.issuperset(profile.iterdir()) else [])
+    # A folder to work in, or with anything else in it, is the user's own.
+    if mine and root.resolve() not in (Path.cwd(), *Path.cwd().parents) and mine.issuperset(root.iterdir()):
         yield root
-    for profile in sorted(profiles):
-        yield profile
-        for folder, folders, files in os.walk(profile):
-            yield from (path for name in (*folders, *files) if not (path := Path(folder, name)).is_symlink())
+    yield from sorted(mine)
+
+
+def _of_profile(profile: Path) -> Iterator[Path]:
+    """Yield what is ours in a profile's folder; links, and what they lead to, are left alone."""
+    shelved = [shelf.folder for shelf in shelves(profile.parent) if shelf.folder.parent == profile]
+    for folder in (*shelved, profile / REPORTS):
+        if folder.is_dir() and not folder.is_symlink():
+            yield folder
+            yield from (path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+    for top in (path for name in RUN_MARKS if not (path := profile / name).is_symlink() and path.exists()):
+        yield top
+        for place, folders, files in os.walk(top):
+            yield from (path for name in (*folders, *files) if not (path := Path(place, name)).is_symlink())

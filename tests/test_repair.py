@@ -304,6 +304,29 @@ def test_a_folder_that_is_the_user_s_own_keeps_its_mode(versions: Path, monkeypa
     assert [stat.S_IMODE(os.stat(path).st_mode) for path in (".", "default")] == [0o755, 0o700]
 
 
+def test_what_others_keep_beside_the_programs_is_left_alone(versions: Path) -> None:
+    root, elsewhere = Path("optimized_modules"), Path("elsewhere")
+    for name in ("ollama/blobs/latest.json", "www/html/index.json", "www/reports/page.html", "default/readme/x.json"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("theirs")
+    (elsewhere / "intent").mkdir(parents=True)
+    (elsewhere / "intent" / "v0.0_baseline.json").write_text("a shelf that is put elsewhere")
+    (elsewhere / "secret.txt").write_text("theirs")
+    (root / "linked").symlink_to(elsewhere.absolute())
+    (root / "default" / "goals").symlink_to((elsewhere / "intent").absolute())
+    theirs = [path for path in (elsewhere, *elsewhere.rglob("*"), root, *root.glob("[ow]*/**/*"), root / "default")]
+    for path in theirs:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    (versions / "latest.json").chmod(0o644)
+    assert run_cli("backup", "copy")[0] == 0
+    _, _, mended = doctor("--repair")
+    assert mended == [f"{versions.relative_to(Path.cwd())}/latest.json: mode 644 is now 600"]
+    for path in theirs:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644), path
+    copied = {str(path.parent.relative_to("copy/optimized_modules")) for path in Path("copy").glob("*/*/*/*")}
+    assert copied == {"default/intent", "default/goals", "linked/intent"}  # a copy has all that is used
+
+
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p", "fuse.sshfs", "lustre", "ext4"])
 def test_a_gym_on_a_network_share_is_told(used: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     folder = used / "a share"
