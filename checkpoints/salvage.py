@@ -50,6 +50,7 @@ def salvage(path: Path, into: Path) -> dict[str, tuple[int, int | None]]:
 
 def _salvage(path: Path, into: Path) -> dict[str, tuple[int, int | None]]:
     with explained(path, OSError), closing(open_to_read(path)) as damaged:
+        damaged.execute("PRAGMA writable_schema=ON")  # else nothing is read of a file that has lost its end
         columns = _columns(damaged, path)
         fresh = GymFile(into)
         try:
@@ -121,7 +122,7 @@ def _is_the_number(gym: GymFile, table: str, keys: list[str]) -> bool:
 
 
 # Python looks for the next row before it hands one out, and so keeps back the last one before a damaged page: below,
-# that one is asked for alone.
+# that one is asked for alone. A damaged tree may also lead back to rows before the one that is looked for.
 
 
 def _by_number(damaged: sqlite3.Connection, table: str, names: str) -> Iterator[tuple[object, ...]]:
@@ -132,7 +133,10 @@ def _by_number(damaged: sqlite3.Connection, table: str, names: str) -> Iterator[
     while at <= LAST_ROW:
         try:
             first = damaged.execute(f"{select} LIMIT 1", (at,)).fetchone()
+            is_missed = first is not None and first[0] < at
         except sqlite3.DatabaseError:
+            is_missed = True
+        if is_missed:
             misses += 1
             step = step * 2 if misses > MISSES else 1
             at = max(0, at + step)
@@ -143,6 +147,8 @@ def _by_number(damaged: sqlite3.Connection, table: str, names: str) -> Iterator[
         yield first
         with suppress(sqlite3.DatabaseError):
             for row in damaged.execute(select, (at,)):
+                if row[0] < at:
+                    break
                 at = row[0] + 1
                 yield row
 
@@ -177,10 +183,13 @@ def _count(damaged: sqlite3.Connection, table: str) -> int | None:
 
 def _never_count_less(damaged: sqlite3.Connection, fresh: GymFile) -> None:
     """Keep how many decisions were ever written: what learning has counted must not be counted again."""
-    with suppress(sqlite3.DatabaseError), fresh.writing():
-        for row in damaged.execute("SELECT profile, written FROM decision_counts").fetchall():
+    counts: list[tuple[str, int]] = []
+    with suppress(sqlite3.DatabaseError):
+        counts = damaged.execute("SELECT profile, written FROM decision_counts").fetchall()
+    with fresh.writing():
+        for count in counts:
             fresh.connection.execute(
                 "INSERT INTO decision_counts VALUES (?, ?)"
                 " ON CONFLICT (profile) DO UPDATE SET written = max(written, excluded.written)",
-                tuple(row),
+                count,
             )

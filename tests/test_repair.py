@@ -153,6 +153,31 @@ def test_a_table_whose_root_is_damaged_costs_no_other(used: Path) -> None:
     assert rows(SALVAGED)["brain_decisions"] == before["brain_decisions"]
 
 
+def test_rows_in_the_wrong_order_do_not_lead_back(used: Path) -> None:
+    """Else the same rows are read for ever."""
+    before = rows(GYM)
+    page, count = leaves("evidence")[-1]
+    leaf = bytearray(GYM.read_bytes()[(page - 1) * 8192 : page * 8192])
+    first, last = slice(8, 10), slice(8 + 2 * (count - 1), 8 + 2 * count)  # where the rows of a leaf are
+    leaf[first], leaf[last] = leaf[last], leaf[first]
+    spoil(page, by=bytes(leaf))
+    spoil(read("SELECT rootpage FROM sqlite_master WHERE name = 'decision_counts'")[0][0])
+    _, _, (mended,) = doctor("--repair")
+    after = rows(SALVAGED)
+    assert len(before["evidence"]) > len(after["evidence"]) > len(before["evidence"]) - count
+    assert after["brain_decisions"] == before["brain_decisions"]
+
+
+def test_a_gym_that_has_lost_its_end_is_saved_up_to_there(used: Path) -> None:
+    before = rows(GYM)
+    os.truncate(GYM, GYM.stat().st_size - 8192)
+    damaged = fingerprint()
+    status, _, (mended,) = doctor("--repair")
+    assert status == 1 and fingerprint() == damaged
+    after = rows(SALVAGED)
+    assert {table: after[table] for table in before if after[table] != before[table]} == {}, mended
+
+
 def test_damage_that_no_index_sees_is_not_taken_for_mended(used: Path) -> None:
     for run in ("r1", "r2"):
         report = json.dumps({"text": "x" * 50_000})
