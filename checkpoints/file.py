@@ -3,10 +3,11 @@
 import errno
 import fcntl
 import os
+import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,17 +22,21 @@ from understudy.intake import UnderstudyError
 BUSY_SECONDS = 10
 """How long a statement waits for another process's write."""
 
+LITTLE = 1_000_000
+"""Free bytes below which a disk is taken for a full one."""
+
 LOCAL_DISK = (
     "put the gym on a disk of this machine: processes that use it must share memory and locks, which no network share"
     " offers (https://www.sqlite.org/wal.html)"
 )
 _READ_ONLY = "its disk is read-only; copy it to one that can be written, and set RL_GYM_DB_PATH to the copy"
+_FULL = "what was written before is kept; make room and run it again"
 _WRITING = (
     "it cannot be written; check its owner and mode",
     "its folder must be writable too: SQLite keeps two files beside it, -wal and -shm",
 )
 _ADVICE: tuple[tuple[tuple[str, ...], tuple[int, ...], str], ...] = (
-    (("is full",), (errno.ENOSPC, errno.EDQUOT), "what was written before is kept; make room and run it again"),
+    (("is full",), (errno.ENOSPC, errno.EDQUOT), _FULL),
     ((), (errno.EROFS,), _READ_ONLY),
     (("locking protocol",), (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS), f"its disk cannot lock; {LOCAL_DISK}"),
     (("locked", "busy"), (), "another program holds it; close that one and run it again"),
@@ -43,7 +48,8 @@ _ADVICE: tuple[tuple[tuple[str, ...], tuple[int, ...], str], ...] = (
     (
         ("malformed",),
         (),
-        "it is damaged; stop what uses it, and restore a backup or run: understudy doctor --repair",
+        "it is damaged; stop what uses it, and restore a backup or run: understudy doctor --repair; a -wal file that"
+        " another gym has left beside it looks the same",
     ),
     (
         ("disk I/O error",),
@@ -74,7 +80,8 @@ class GymFile:
     """The open file: its schema is up to date, and its statements run one after the other; thread-safe.
 
     One connection, one writer at a time: a lock inside the process, SQLite's own between processes. A commit survives a
-    killed process (WAL, synchronous=NORMAL). On a read-only disk it can be read.
+    killed process (WAL, synchronous=NORMAL). On a read-only disk it can be read. Once the file has
+    been removed or replaced, nothing is written.
 
     Args:
         path: the file; it is made with mode 0600 if it is not there, and migrated if it is older.
@@ -96,6 +103,7 @@ class GymFile:
                 if not self.is_read_only:
                     self._prepare()
                 self._migrate()
+                self._stays = stays(path)
             except BaseException:
                 self.connection.close()
                 raise
@@ -139,6 +147,8 @@ class GymFile:
             if self.connection.in_transaction:
                 yield
                 return
+            if not self.is_read_only:
+                self._stays()
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -181,6 +191,23 @@ class GymFile:
 def now() -> str:
     """Return the time in UTC, ISO 8601, microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def stays(path: Path) -> Callable[[], None]:
+    """Note which file is at a path; return what raises GymError when it is there no more. It costs one os.stat.
+
+    SQLite goes on writing to a file that has been removed, and what it writes goes down with the process.
+    """
+    place = path.absolute()
+    noted = os.stat(place)
+
+    def look() -> None:
+        with suppress(OSError):
+            if os.path.samestat(os.stat(place), noted):
+                return
+        raise GymError(f"gym {path}: the file was removed, moved or replaced while it was in use; start again")
+
+    return look
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
@@ -261,6 +288,9 @@ def _alone(path: Path) -> Iterator[None]:
 def _advice(error: Exception, path: Path) -> str:
     """Return what to do; the words are those of SQLite, the numbers those of the system."""
     text, number = str(error), getattr(error, "errno", None)
+    with suppress(OSError):
+        if "disk I/O error" in text and shutil.disk_usage(path.absolute().parent).free < LITTLE:
+            return _FULL  # SQLite had no room for the -shm file
     for words, numbers, advice in _ADVICE:
         if number in numbers or any(word in text for word in words):
             return _READ_ONLY if advice in _WRITING and path.exists() and on_read_only_disk(path) else advice

@@ -2,19 +2,19 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.graph.state import CompiledStateGraph
 from langsmith import tracing_context
 from langsmith.utils import tracing_is_enabled
 
-from understudy.checkpoints.file import BUSY_SECONDS
+from understudy.checkpoints.file import BUSY_SECONDS, explained, stays
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.gym_saver import GymSaver, SmallSerializer
 from understudy.checkpoints.threads import SHADOW
@@ -38,15 +38,46 @@ async def open_checkpointer(path: Path | None = None) -> AsyncIterator[GymSaver]
         await asyncio.to_thread(_close, saver)
 
 
+class _StayingSaver(GymSaver):
+    """A saver that stores nothing in a file that has been removed or replaced meanwhile: that raises GymError."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        super().__init__(connection, SmallSerializer(allowed_msgpack_modules=None))
+        self._stays = stays(path)
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint."""
+        self._stays()
+        return super().put(config, checkpoint, metadata, new_versions)
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote."""
+        self._stays()
+        super().put_writes(config, writes, task_id, task_path)
+
+
 def _open(path: Path | None) -> GymSaver:
     path = path or current_settings().rl_gym_db_path
     Gym(path).close()
-    # Autocommit: the file's write lock is held for one statement only.
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA secure_delete=ON")
-    saver = GymSaver(connection, SmallSerializer(allowed_msgpack_modules=None))
-    saver.setup()
+    with explained(path, OSError):
+        # Autocommit: the file's write lock is held for one statement only.
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA secure_delete=ON")
+            saver = _StayingSaver(connection, path)
+            saver.setup()
+        except BaseException:
+            connection.close()
+            raise
     return saver
 
 

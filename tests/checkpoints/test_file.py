@@ -177,6 +177,16 @@ def test_what_sqlite_says_comes_with_what_to_do(home: Path, said: str, advice: s
         raise sqlite3.OperationalError(said)
 
 
+def test_a_full_disk_is_not_taken_for_a_broken_one(settings: Path) -> None:
+    """SQLite says "disk I/O error" when it has no room for the file in which it notes who reads what."""
+    with pytest.raises(OSError, match="No space left"), (settings / "filling").open("wb", buffering=0) as filling:
+        while True:
+            filling.write(b"x" * 4096)
+    for command in (("status",), ("backup", "copy")):
+        status, _, err = run_cli(*command)
+        assert status == 1 and "disk I/O error; what was written before is kept; make room and run it again" in err
+
+
 def test_a_file_that_shrinks_meanwhile_is_told(home: Path) -> None:
     (home / "c.jsonl").write_bytes(b"\n".join(GOOD))
     assert run_cli("replay", "c.jsonl")[0] == 0

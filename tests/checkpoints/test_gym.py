@@ -247,3 +247,16 @@ def test_a_second_opening_and_another_process_lose_nothing(home: Path) -> None:
         assert int(seen) == number + 1
     gym.close()
     assert sqlite3.connect(path).execute(count).fetchone()[0] == 5
+
+
+def test_nothing_is_written_to_a_file_that_has_gone(gym: Gym, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite would write on, and all of it would go down with the process."""
+    gym.append("c", [customer("a")], "default")
+    monkeypatch.chdir("/")
+    os.rename(gym.path, f"{gym.path}.moved")
+    with pytest.raises(GymError, match="removed, moved or replaced while it was in use; start again"):
+        gym.append("c", [customer("b")], "default")
+    Gym(gym.path).close()
+    with pytest.raises(GymError, match="brain_gym.db: the file was removed, moved or replaced"):
+        gym.append("c", [customer("b")], "default")
+    gym.close()

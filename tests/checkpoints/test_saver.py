@@ -16,6 +16,7 @@ from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
 from understudy.benchmarks.prove_saver import conformance
+from understudy.checkpoints.file import GymError
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.gym_saver import GymSaver, SmallSerializer
 from understudy.checkpoints.saver import open_checkpointer
@@ -23,6 +24,7 @@ from understudy.graph.shadow import create_shadow_workflow
 from understudy.intake import InputError
 from understudy.nodes.brain import Brain, WithBrain
 from understudy.settings import Settings
+from understudy.tests.disks import read_only, small_disk
 
 
 async def converse(gym: Path, conversations: int, turns: int) -> int:
@@ -74,6 +76,25 @@ async def test_a_gym_that_cannot_be_opened_says_so(home: Path) -> None:
     with pytest.raises(RuntimeError, match="not a gym or is damaged"):
         async with open_checkpointer(home / "g.db"):
             pass
+
+
+async def test_a_disk_that_cannot_be_written_is_one_line(home: Path) -> None:
+    with small_disk(home / "disk", "5m") as disk:
+        Gym(disk / "g.db").close()
+        read_only(disk)
+        with pytest.raises(GymError, match="g.db: .*; its disk is read-only; copy it to one that can be written"):
+            async with open_checkpointer(disk / "g.db"):
+                pass
+
+
+async def test_no_checkpoint_is_stored_in_a_file_that_has_gone(home: Path) -> None:
+    async with open_checkpointer() as saver:
+        (home / "brain_gym.db").rename(home / "moved.db")
+        config = at("t", checkpoint_ns="", checkpoint_id="1")
+        with pytest.raises(GymError, match="brain_gym.db: the file was removed, moved or replaced"):
+            await saver.aput(config, empty_checkpoint(), {}, {})
+        with pytest.raises(GymError, match="brain_gym.db: the file was removed, moved or replaced"):
+            await saver.aput_writes(config, [("channel", 1)], "task")
 
 
 async def test_after_close_nothing_waits_beside_the_file(brain: Brain, home: Path) -> None:
