@@ -96,11 +96,20 @@ def damaged(shelf: Shelf) -> dict[str, str]:
 def _refuse(folder: Path, programs: Path) -> None:
     """Refuse a folder that is of no use."""
     place = folder.absolute()
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+    try:
+        str(place).encode()  # SQLite takes no other names
+        is_used = folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir())))
+        is_disk = place.is_mount()
+        is_inside = programs.resolve() in place.resolve().parents
+    except UnicodeEncodeError:
+        raise BackupError(f"{str(place)!a}: is no UTF-8; name another folder") from None
+    except OSError as error:
+        raise BackupError(f"{folder}: cannot be used: {error.strerror}; name another folder") from None
+    if is_used:
         raise BackupError(f"{folder}: is there already; name a folder that is not there yet, or an empty one")
-    if place.is_mount():
+    if is_disk:
         raise BackupError(f"{folder}: a disk is mounted there; name a folder on it")
-    if programs.resolve() in place.resolve().parents:
+    if is_inside:
         raise BackupError(f"{folder}: is inside OPTIMIZED_MODULES_DIR; name a folder elsewhere")
 
 

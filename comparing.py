@@ -12,20 +12,31 @@ from understudy.terminal import JSON, open_brain, say, say_error, show_result, t
 NAME = click.argument("name", required=False)
 PROFILE = click.option("--profile", help="A profile's name; BRAIN_PROFILE's when left out.")
 
+# In these texts "\b" keeps click from filling the lines anew.
+AB = """Let two versions of a module answer the same live turns in shadow, until the evidence says which is better.
 
-@click.group()
+\b
+  understudy ab start intent --a v0.0 --b v1.0
+  understudy ab status
+
+A candidate of `understudy optimize` starts its test by itself, and so does a published version against the one
+before. Each closed conversation counts once. The verdict may be looked at as often as you like: it is valid every
+time, and the first one stands. Then the winner comes into use if the loser was; a candidate that has not won is
+rejected.
+"""
+
+SUGGESTIONS = """Show what a personal touch would have changed in the agent's replies; nobody was sent it.
+
+Say whether the one at turn 0 of c1 would have been better:
+
+\b
+  understudy label c1 0 was_better=true
+"""
+
+
+@click.group(help=AB)
 def ab() -> None:
-    r"""Let two versions of a module answer the same live turns in shadow, until the evidence says which is better.
-
-    \b
-      understudy ab start intent --a v0.0 --b v1.0
-      understudy ab status
-
-    A candidate of `understudy optimize` starts its test by itself, and so does a published version against the one
-    before. Each closed conversation counts once. The verdict may be looked at as often as you like: it is valid every
-    time, and the first one stands. Then the winner comes into use if the loser was; a candidate that has not won is
-    rejected.
-    """
+    """Let two versions of a module answer the same turns."""
 
 
 @ab.command()
@@ -142,19 +153,13 @@ def stop(name: str | None, as_json: bool) -> None:
     show_result(ab_life.stop(brain, ab_life.find(brain, name).name), as_json)
 
 
-@click.command()
+@click.command(help=SUGGESTIONS)
 @click.argument("conversation", required=False)
 @click.option("--status", type=click.Choice(["accepted", "unchanged", "rejected", "fault"]), help="Only these.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many, the newest first.")
 @JSON
 def suggestions(conversation: str | None, status: str | None, limit: int, as_json: bool) -> None:
-    r"""Show what a personal touch would have changed in the agent's replies; nobody was sent it.
-
-    Say whether the one at turn 0 of c1 would have been better:
-
-    \b
-      understudy label c1 0 was_better=true
-    """
+    """Show what a personal touch would have changed."""
     from understudy.nodes.ab_life import gym_of
 
     found = gym_of(open_brain()).suggestions(conversation, status, limit)

@@ -13,8 +13,23 @@ from understudy.watching import dreaming_bar, watching
 MODULE = click.argument("module")
 PROFILE = click.option("--profile", help="A profile's name; BRAIN_PROFILE's when left out.")
 
+# In such a text "\b" keeps click from filling the lines anew.
+OPTIMIZE = """Learn from evidence: a teacher rewrites the modules' instructions, and what is proved better is used.
 
-@click.command()
+\b
+Each module's instruction is rewritten on training conversations, chosen on others, and must win on
+sealed conversations that neither has seen. It is then
+  published   proved better: the next turn uses it
+  candidate   better, but not proved: it answers beside the one in use until its A/B test decides
+  rejected    no better, or it carries a customer's data
+  skipped     there is too little evidence, or all of one kind
+
+Ctrl-C or a crash loses nothing: the same command goes on where it stopped. With PUBLISH_APPROVAL=manual nothing is
+published before a person has said so: --approve MODULE or --decline MODULE.
+"""
+
+
+@click.command(help=OPTIMIZE)
 @click.option("--module", "modules", multiple=True, help="Only this module; may be given several times.")
 @PROFILE
 @click.option("--newest", type=click.IntRange(1), help="How many decisions are considered, newest first.")
@@ -35,19 +50,7 @@ def optimize(
     run_id: str | None,
     as_json: bool,
 ) -> int:
-    r"""Learn from evidence: a teacher rewrites the modules' instructions, and what is proved better is used.
-
-    \b
-    Each module's instruction is rewritten on training conversations, chosen on others, and must win on
-    sealed conversations that neither has seen. It is then
-      published   proved better: the next turn uses it
-      candidate   better, but not proved: it answers beside the one in use until its A/B test decides
-      rejected    no better, or it carries a customer's data
-      skipped     there is too little evidence, or all of one kind
-
-    Ctrl-C or a crash loses nothing: the same command goes on where it stopped. With PUBLISH_APPROVAL=manual nothing is
-    published before a person has said so: --approve MODULE or --decline MODULE.
-    """
+    """Learn from evidence."""
     from understudy import optimize as learning
     from understudy.nodes.run import report_page
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from understudy.checkpoints.file import GymError
+from understudy.checkpoints.file import LOCAL_DISK, GymError
 
 SECONDS_TO_END = 3
 """From SIGTERM to SIGKILL."""
@@ -28,7 +28,7 @@ def place(gym: Path) -> Iterator[IO[bytes] | None]:
     """Open the file for the output of a process of this gym; None while another process has it.
 
     Raises:
-        GymError: it cannot be opened.
+        GymError: it cannot be opened or locked.
     """
     path = _file(gym)
     try:
@@ -38,9 +38,11 @@ def place(gym: Path) -> Iterator[IO[bytes] | None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             yield None
             return
+        except OSError as error:
+            raise GymError(f"{path}: cannot be locked: {error.strerror}; {LOCAL_DISK}") from None
         yield file
 
 

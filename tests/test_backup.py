@@ -150,6 +150,9 @@ def test_a_gym_of_an_older_understudy_is_copied_as_it_is(home: Path) -> None:
         ("optimized_modules/copy", "optimized_modules/copy: is inside OPTIMIZED_MODULES_DIR; name a folder elsewhere"),
         ("killed", "killed.unfinished is there: another backup is at work on it, or was killed; then remove it"),
         ("/", "/: is there already; name"),
+        ("bad\udcff", "bad\\udcff': is no UTF-8; name another folder"),
+        ("a" * 300, "aaa: cannot be used: File name too long; name another folder"),
+        ("a" * 250, "aaa: cannot be written: File name too long"),
     ],
 )
 def test_a_folder_that_will_not_do_is_one_line(used: Path, folder: str, says: str) -> None:

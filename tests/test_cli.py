@@ -474,3 +474,16 @@ def test_an_error_in_a_thread_quotes_nothing(
     thread.join()
     said = capsys.readouterr().err
     assert "a defect of understudy, please report it: ValueError in" in said and "customer" not in said
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("optimize", "\n    published   proved better: the next turn uses it\n"),
+        ("ab", "\n    understudy ab start intent --a v0.0 --b v1.0\n    understudy ab status\n"),
+        ("suggestions", "\n    understudy label c1 0 was_better=true\n"),
+    ],
+)
+def test_help_keeps_its_lines(command: str, line: str) -> None:
+    status, out, _ = run_cli(command, "--help")
+    assert status == 0 and line in out and "\\b" not in out

@@ -18,6 +18,7 @@ from understudy.benchmarks.prove import run_cli
 from understudy.checkpoints import file
 from understudy.checkpoints.file import GymError
 from understudy.checkpoints.gym import Gym
+from understudy.graph.child import place
 from understudy.nodes.ab_life import begin
 from understudy.nodes.brain import Brain
 from understudy.settings import Settings
@@ -146,6 +147,8 @@ def test_a_disk_that_cannot_lock_is_told(home: Path, monkeypatch: pytest.MonkeyP
         patch.setattr(fcntl, "flock", flock)
         with pytest.raises(GymError, match="its disk cannot lock; put the gym on a disk of this machine"):
             Gym(home / "g.db")
+        with pytest.raises(GymError, match="g.db-job: cannot be locked: "), place(home / "g.db"):
+            pass
     Gym(home / "g.db").close()
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", flock)
