@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 
-from understudy.checkpoints.file import LOCAL_DISK, on_read_only_disk
+from understudy.checkpoints.file import LOCAL_DISK, is_current, on_read_only_disk
 from understudy.intake import UnderstudyError
 from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.roles import Role, get_lm, talkers
@@ -51,7 +51,7 @@ def doctor(mended: Mended = None) -> list[dict[str, Any]]:
     check("profile", lambda: _profile(settings))
     is_sound = check("gym", lambda: gym_is_sound(settings, mended))
     check("programs", lambda: programs_load(settings, mended))
-    if is_sound and settings.rl_gym_enabled and settings.rl_gym_db_path.exists():
+    if is_sound and settings.rl_gym_enabled and _can_be_read(settings.rl_gym_db_path, mended):
         check("rows", lambda: rows_belong(settings, mended))
         check("A/B tests", lambda: tests_can_go_on(settings, mended))
     check("modes", lambda: others_cannot_read(settings, mended))
@@ -64,6 +64,11 @@ def doctor(mended: Mended = None) -> list[dict[str, Any]]:
             check(role, partial(_answers, role, settings))
     check("server", _server)
     return checks
+
+
+def _can_be_read(gym: Path, mended: Mended) -> bool:
+    """Say whether the gym's rows can be looked at; to open an older one would change it, which is for a repair."""
+    return gym.exists() and (mended is not None or is_current(gym))
 
 
 def _profile(settings: Settings) -> str:

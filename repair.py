@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from understudy.backup import REPORTS, RUN_MARKS, damaged, profiles, shelves
+from understudy.checkpoints.file import is_current
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.metadata import unsealed
 from understudy.checkpoints.salvage import salvage
@@ -45,6 +46,9 @@ def gym_is_sound(settings: Settings, mended: Mended) -> str:
         if mended is not None:
             how = _salvaged(path, mended)
         raise UnderstudyError(f"{path} is damaged: {found}; {how}")
+    if mended is None and not is_current(path):
+        what = "was made by an older understudy" if path.stat().st_size else "is an empty file"
+        return f"{path} is sound, but {what}; the next use makes it a gym of this one"
     Gym(path).close()
     return f"{path} is sound"
 

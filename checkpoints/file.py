@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -227,6 +227,17 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     if is_alone and log.exists() and log.stat().st_size:
         raise GymError(f"gym {path}: its newest rows are in {log.name}; {_READ_ONLY}, with that file beside it")
     return connect(f"{real.as_uri()}?{'immutable=1' if is_alone else 'mode=ro'}")
+
+
+def is_current(path: Path) -> bool:
+    """Say whether a gym's file has the newest schema, without changing it.
+
+    Raises:
+        GymError: it cannot be opened.
+    """
+    with explained(path, OSError), closing(open_to_read(path)) as connection:
+        db = Database(connection)
+        return "_sqlite_migrations" in db.table_names() and not migrations.pending(db)
 
 
 def connect(where: Path | str) -> sqlite3.Connection:

@@ -91,6 +91,18 @@ def test_all_is_well(used: Path) -> None:
     assert {"gym", "programs", "rows", "A/B tests", "modes"} <= checks.keys()
 
 
+def test_a_look_changes_nothing(used: Path) -> None:
+    write("DELETE FROM _sqlite_migrations WHERE name = (SELECT max(name) FROM _sqlite_migrations)")
+    before = fingerprint()
+    checks = doctor()[1]
+    assert checks["gym"]["ok"] and "was made by an older understudy" in checks["gym"]["detail"]
+    assert fingerprint() == before
+    os.truncate(GYM, 0)
+    checks = doctor()[1]
+    assert "is an empty file" in checks["gym"]["detail"] and GYM.stat().st_size == 0
+    assert doctor("--repair")[1]["gym"]["detail"] == "brain_gym.db is sound"
+
+
 def test_damaged_indexes_are_built_anew(used: Path) -> None:
     (root,) = (page for (page,) in read("SELECT rootpage FROM sqlite_master WHERE name = 'brain_decisions_created'"))
     before = rows(GYM)
