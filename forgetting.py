@@ -33,7 +33,7 @@ CUSTOMER_KEYS = ("id", "customer_id")
 AT_ONCE = 100
 """Conversations of a batch of the daily erasure."""
 
-REST = 3.0
+REST = 10.0
 """After each of its conversations others may write for so many times as long as it took."""
 
 MOST_REWRITTEN = 500_000_000
