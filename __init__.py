@@ -13,7 +13,8 @@ logging.getLogger("understudy").addFilter(one_line)
 
 _HOMES = {
     "understudy.intake": ["InputError", "UnderstudyError"],
-    "understudy.state": ["BrainDecision", "Context"],
+    "understudy.events": ["BrainDecision"],
+    "understudy.state": ["Context"],
     "understudy.settings": ["Settings", "SettingsError"],
     "understudy.profile": ["Profile", "ProfileError", "load_profile"],
     "understudy.checkpoints.file": ["GymError"],

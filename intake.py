@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from pydantic import ValidationError
 
 MAX_TEXT = 100_000
 """Characters of one message that are kept."""
+
+MAX_NAME = 200
+"""Characters that the id of a conversation may have."""
 
 MAX_DEPTH = 60
 """Levels of JSON inside JSON; LangGraph's checkpoints hold no more than some 250."""
@@ -118,6 +122,42 @@ def plain(name: str, value: Any) -> Any:
         return clean_json(value)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+
+
+def table(name: str, value: Any) -> dict[str, Any]:
+    """Return a field's JSON object, cleaned; None is the empty one.
+
+    Raises:
+        InputError: it is no JSON object, or none that can be kept; the message names the field.
+    """
+    if not isinstance(value, dict | None):
+        raise InputError(f"{name}: must be a JSON object; it is {type(value).__name__}")
+    return dict(plain(name, value or {}))
+
+
+def short_name(field: str, value: Any, most: int = MAX_NAME) -> str:
+    """Return a name that came from outside, cleaned.
+
+    Raises:
+        InputError: it is no text of 1 to `most` characters; the message names the field.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= most:
+        raise InputError(f"{field}: must be text of 1 to {most} characters")
+    return clean_text(value)
+
+
+def moment(value: Any) -> str:
+    """Return a time (ISO 8601, or a `datetime`) in UTC, ISO 8601; a time without a zone is UTC.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError('must be a time such as "2026-11-23T10:00:00Z"') from None
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def shown_key(part: Any) -> str:

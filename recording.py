@@ -13,16 +13,15 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from understudy.intake import MAX_DEPTH, InputError, clean_text, is_deeper, plain, shape_error
+from understudy.events import MAX_ACTION, Event, Outcome, Role
+from understudy.intake import MAX_DEPTH, MAX_NAME, InputError, clean_text, is_deeper, moment, plain, shape_error
 from understudy.nodes.labels import check_labels
 from understudy.profile import Profile, ProfileError, load_profile, registered_profile
-from understudy.state import Event, Outcome, Role
 
 MAX_LINE = 64 * 1024 * 1024
 """Bytes of one line that are read; a longer one is skipped."""
@@ -31,18 +30,8 @@ MAX_LISTED = 20
 """Wrong lines of one file that are told one by one."""
 
 
-def _moment(value: Any) -> Any:
-    """Return a time in UTC, ISO 8601; a time without a zone is UTC."""
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise ValueError('must be a time such as "2026-11-23T10:00:00Z"')
-    try:
-        moment = datetime.fromisoformat(value)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError('must be a time such as "2026-11-23T10:00:00Z"') from None
-    return moment.isoformat().replace("+00:00", "Z")
+def _moment(value: Any) -> str | None:
+    return None if value is None else moment(value)
 
 
 Clean = BeforeValidator(lambda value: clean_text(value) if isinstance(value, str) else value)
@@ -54,7 +43,7 @@ class RecordedMessage(BaseModel):
     role: Role
     text: Annotated[str, Clean]
     at: Annotated[str | None, BeforeValidator(_moment)] = None
-    action: Annotated[str, Field(min_length=1, max_length=100), Clean] | None = None
+    action: Annotated[str, Field(min_length=1, max_length=MAX_ACTION), Clean] | None = None
     labels: dict[str, Any] | None = None
 
 
@@ -67,7 +56,7 @@ class RecordedOutcome(Outcome):
 class Recording(BaseModel):
     """One recorded conversation."""
 
-    conversation_id: Annotated[str, Field(min_length=1, max_length=200), Clean]
+    conversation_id: Annotated[str, Field(min_length=1, max_length=MAX_NAME), Clean]
     profile: str | None = None
     customer: dict[str, Any] | None = None
     messages: Annotated[list[RecordedMessage], Field(min_length=1)]

@@ -1,8 +1,8 @@
-"""The vocabulary: what happens in a conversation, what flows through the shadow graph, what is kept of a turn."""
+"""What flows through the graphs, and what a module says of a turn."""
 
 from dataclasses import dataclass, field
 from operator import add
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import UntrackedValue
@@ -10,42 +10,8 @@ from langgraph.graph.message import add_messages
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic wants it below Python 3.12
 
-from understudy.intake import InputError, clean_text, plain
-
-Role = Literal["customer", "agent"]
-EventKind = Literal["customer_message", "agent_message", "outcome", "label"]
-WorkflowOutcome = Literal["success", "failure", "abandoned"]
-Source = Literal["human", "outcome", "hindsight", "teacher"]
-
-SOURCES: tuple[Source, ...] = ("human", "outcome", "hindsight", "teacher")
-"""Where evidence comes from, most trusted first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened in a conversation, as the log keeps it.
-
-    `turn` is the number of the newest customer message when the event arrived (of a customer message: its own), and
-    None before the first one. `id`, `seq` and `turn` are given by the log.
-    """
-
-    kind: EventKind
-    text: str | None = None
-    action: str | None = None
-    message_id: str | None = None
-    payload: dict[str, Any] = field(default_factory=dict)
-    at: str | None = None
-    id: int = 0
-    seq: int = 0
-    turn: int | None = None
-
-
-class Line(TypedDict):
-    """One message of a conversation as a module sees it."""
-
-    role: Role
-    text: str
-    action: NotRequired[str]
+from understudy.events import Line
+from understudy.intake import InputError, short_name, table
 
 
 class Reading(BaseModel):
@@ -88,25 +54,6 @@ class Fault(BaseModel):
     """The model server cannot answer anybody now, so the turn may wait for it."""
 
 
-class Outcome(BaseModel):
-    """How a conversation ended."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    workflow_outcome: WorkflowOutcome | None = None
-    user_satisfaction: Annotated[float, Field(ge=0, le=1)] | None = None
-
-
-class Label(BaseModel):
-    """What a person says is true of one turn."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    turn: Annotated[int, Field(ge=0)]
-    fields: dict[str, Any]
-    author: str | None = None
-
-
 _MESSAGES = "each must be a LangChain message or an object with `role` (user or assistant) and `content`"
 
 
@@ -130,11 +77,7 @@ def newest_name(old: str, new: Any) -> str:
     Raises:
         InputError: it is no name.
     """
-    if new is None:
-        return old
-    if not isinstance(new, str) or not 0 < len(new) <= 200:
-        raise InputError("conversation_id: must be text of 1 to 200 characters")
-    return clean_text(new)
+    return old if new is None else short_name("conversation_id", new)
 
 
 def newest_table(old: dict[str, Any], new: Any) -> dict[str, Any]:
@@ -143,9 +86,7 @@ def newest_table(old: dict[str, Any], new: Any) -> dict[str, Any]:
     Raises:
         InputError: it is no JSON object.
     """
-    if not isinstance(new, dict | None):
-        raise InputError(f"state, customer: must be JSON objects; one is {type(new).__name__}")
-    return dict(plain("state, customer", new or {}))
+    return table("state, customer", new)
 
 
 def merge(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
@@ -328,47 +269,3 @@ class DreamState(DreamInput, DreamOutput, total=False):
     """The dreams that have passed the screen, by their slot."""
     dropped: Annotated[dict[str, int], add_counts]
     """Why others have not, and how many."""
-
-
-class BrainDecision(BaseModel):
-    """One turn as the gym keeps it; a row of `brain_decisions`.
-
-    Times are UTC in ISO 8601, latencies milliseconds, scores and confidences 0..1. The last five fields are filled when
-    the truth becomes known.
-    """
-
-    decision_id: str
-    conversation_id: str
-    turn: int
-    message_id: str
-    profile: str
-    created_at: str
-    user_message: str
-    history_upto: int
-    state_snapshot: dict[str, Any] | None = None
-    conflict_type: str | None = None
-    conflict_confidence: float | None = None
-    intent: str | None = None
-    next_step: str | None = None
-    intent_confidence: float | None = None
-    quality_score: float | None = None
-    user_satisfaction_predicted: float | None = None
-    proposed_response: str | None = None
-    tone: str | None = None
-    response_confidence: float | None = None
-    readings: dict[str, Any]
-    faults: list[dict[str, Any]]
-    versions: dict[str, str]
-    models: dict[str, str]
-    tokens_in: int
-    tokens_out: int
-    latency_ms: float
-    engine: str
-    brain_mode: str
-    thread_id: str | None = None
-    run_id: str | None = None
-    response_sent: str | None = None
-    action_taken: str | None = None
-    user_response: str | None = None
-    workflow_outcome: WorkflowOutcome | None = None
-    user_satisfaction: float | None = None

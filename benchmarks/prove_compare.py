@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.benchmarks.prove_ollama import Line, Trial
+from understudy.events import Line as Said
 from understudy.nodes.ab_life import begin, statistics
 from understudy.nodes.brain import Brain
 from understudy.nodes.job import with_instruction
@@ -20,7 +21,6 @@ from understudy.nodes.personalize import MessagePersonalizer
 from understudy.optimize import gym_of, optimize
 from understudy.replay import replay
 from understudy.settings import Settings
-from understudy.state import Line as Said
 
 LEARNT = 300
 REPLIES = 500

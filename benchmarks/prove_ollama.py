@@ -15,6 +15,7 @@ from unittest.mock import patch
 import dspy
 
 from understudy.checkpoints.gym import Gym
+from understudy.events import Event
 from understudy.lm import server as server_file
 from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.errors import ModelError, ServerDown
@@ -23,7 +24,6 @@ from understudy.nodes.brain import Brain
 from understudy.nodes.modules import MODULES
 from understudy.replay import replay
 from understudy.settings import Settings
-from understudy.state import Event
 from understudy.tests.ollama.faults import FAULTS
 from understudy.tests.ollama.server import OllamaServer
 

@@ -22,11 +22,11 @@ from understudy.benchmarks.prove_ollama import Line, Trial
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.demo import BUNDLED
+from understudy.events import BrainDecision, Event
 from understudy.nodes.brain import Brain
 from understudy.nodes.record import decision_id
 from understudy.replay import replay
 from understudy.settings import Settings
-from understudy.state import BrainDecision, Event
 
 DAYS, KEPT_DAYS = 365, 30
 DECISIONS = 100_000

@@ -18,7 +18,7 @@ from typing import Any
 from understudy.benchmarks.prove_ollama import Line, Trial
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.jobs import INBOX, OPTIMIZE, SCHEDULER
-from understudy.state import Event
+from understudy.events import Event
 
 INTERVAL = 20
 LEASE_SECONDS = 3.0

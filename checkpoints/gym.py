@@ -18,7 +18,7 @@ from understudy.checkpoints.erasure import Erasure
 from understudy.checkpoints.file import GymFile, now
 from understudy.checkpoints.jobs import Jobs
 from understudy.checkpoints.trials import Trials
-from understudy.state import SOURCES, BrainDecision, Event, Line, Outcome
+from understudy.events import SOURCES, BrainDecision, Event, Line, Outcome
 
 FULL_BAND = 32
 """Conversations that share a piece of a sketch, from which on no more are noted for it."""

@@ -6,7 +6,6 @@ the test, once.
 """
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from langgraph.runtime import Runtime
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.trials import Ending, Trial
 from understudy.checkpoints.versioning import VersionError
+from understudy.events import BrainDecision, drawn
 from understudy.intake import UnderstudyError
 from understudy.lm.roles import patience
 from understudy.nodes.ab_life import begin_all_waiting, conclude, end, take
@@ -28,7 +28,7 @@ from understudy.nodes.faculty import Faculty, Said, Update, ask
 from understudy.nodes.modules import PROGRAMS
 from understudy.nodes.scoring import FAILED
 from understudy.nodes.turns import is_closed, silent_since
-from understudy.state import BrainDecision, Context, ShadowState
+from understudy.state import Context, ShadowState
 
 LOOK_SECONDS = 60.0
 """How often this process looks for conversations that have closed by silence."""
@@ -81,17 +81,12 @@ def tested_turns(
 
 def in_share(conversation_id: str, share: float) -> bool:
     """Say whether a conversation is among that share of all, the same today as tomorrow; a larger share keeps it."""
-    return _drawn("share", conversation_id) < share
+    return drawn("share", conversation_id) < share
 
 
 def first_of(*names: object) -> Literal["A", "B"]:
     """Draw which variant is asked first; the same turn always draws the same."""
-    return "A" if _drawn("first", *names) < 0.5 else "B"
-
-
-def _drawn(*names: object) -> float:
-    digest = hashlib.sha256("\n".join(map(str, names)).encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
+    return "A" if drawn("first", *names) < 0.5 else "B"
 
 
 def _pairs(brain: Brain, conversation_id: str, tested: Mapping[str, int]) -> list[Pair]:

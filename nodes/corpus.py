@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from understudy.events import Role
 from understudy.lm.words import STOP_WORDS
 from understudy.nodes.masking import folded, traces
 from understudy.nodes.orders import order_at, readings
-from understudy.state import Role
 
 SPAN = 6
 """Words in a row that are somebody's own."""

@@ -10,9 +10,9 @@ from typing import Any
 import dspy
 
 from understudy.checkpoints.gym import Gym
+from understudy.events import Line
 from understudy.nodes.faculty import Faculty
 from understudy.profile import Profile
-from understudy.state import Line
 
 MOST_DREAMS = 400
 """Newest dreams that are looked at."""

@@ -15,12 +15,13 @@ from langgraph.types import Command
 from pydantic import Field
 
 from understudy.checkpoints.gym import Gym
+from understudy.events import BrainDecision, Line
 from understudy.intake import clean_text, plain
 from understudy.lm.adapter import AnswerAdapter, Predict
 from understudy.lm.errors import AnswerEndless, AnswerError, AnswerTimeout, ModelError, PromptTooLong, RequestRefused
 from understudy.nodes.brain import Brain, brain_of
 from understudy.profile import Profile
-from understudy.state import BrainDecision, Context, Fault, Line, Reading, ShadowState
+from understudy.state import Context, Fault, Reading, ShadowState
 
 Score = Annotated[float, Field(ge=0, le=1)]
 Update = dict[str, Any]

@@ -9,6 +9,7 @@ import dspy
 from langgraph.runtime import Runtime
 from pydantic import Field
 
+from understudy.events import Line
 from understudy.lm.adapter import AnswerAdapter, Predict, answer_model
 from understudy.lm.errors import ModelError
 from understudy.lm.prompt import form
@@ -18,7 +19,7 @@ from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.faculty import Update, seen_by_nobody
 from understudy.nodes.memory import Memory, memory_of
 from understudy.nodes.recall import MOST_BEATS, number_of
-from understudy.state import Context, DreamState, Line
+from understudy.state import Context, DreamState
 
 TRIES = 3
 """How often a dream that does not pass the screen is dreamt anew."""

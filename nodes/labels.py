@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from understudy.checkpoints.gym import Gym
+from understudy.events import Label
 from understudy.intake import InputError, plain, shown_error, shown_key
 from understudy.lm.adapter import annotation
 from understudy.nodes.modules import MODULES
@@ -35,6 +37,17 @@ def check_labels(labels: dict[str, Any], profile: Profile) -> dict[str, Any]:
         except ValidationError as error:
             raise InputError(f"labels.{name}: {shown_error(error.errors()[0])}") from None
     return kept
+
+
+def fitting(label: Label, gym: Gym, conversation_id: str, profile: Profile) -> Label:
+    """Return a label as it is kept, if it fits the conversation and its profile.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not gym.has_turn(conversation_id, label.turn):
+        raise InputError(f"label.turn: conversation {conversation_id!r} has no turn {label.turn}")
+    return label.model_copy(update={"fields": check_labels(label.fields, profile)})
 
 
 def read_labels(fields: dict[str, str], profile: Profile) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from langgraph.types import Overwrite
 from pydantic import BaseModel, ValidationError
 
 from understudy.checkpoints.gym import Gym
-from understudy.intake import InputError, clean_text, shape_error, unquoted
+from understudy.events import Event, Label, Line, Outcome, Role, line_of, said
+from understudy.intake import InputError, shape_error, unquoted
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.faculty import Update
-from understudy.nodes.labels import check_labels
+from understudy.nodes.labels import fitting
 from understudy.nodes.modules import MODULES, READERS
-from understudy.profile import Profile
-from understudy.state import Context, Event, Label, Line, Outcome, ShadowState
+from understudy.state import Context, ShadowState
 
 KEPT_MESSAGES = 8
 """Newest messages that a checkpoint holds, so that its size does not grow with the conversation; the log holds all."""
@@ -85,7 +85,11 @@ def _oldest_waiting(
     known = gym.profile_of(conversation_id)
     profile = brain.profile(known or context.profile)
     if posted.label:
-        posted = _checked(posted, posted.label, gym, conversation_id, profile)
+        try:
+            label = fitting(posted.label, gym, conversation_id, profile)
+        except InputError as error:
+            raise InputError(error.public) from None  # a server logs it
+        posted = posted.model_copy(update={"label": label})
     if new := list(_events(state, posted, known_ids=gym.known_ids(conversation_id, _ids(state)))):
         gym.append(conversation_id, new, profile.name)
     events = gym.pending(conversation_id, posted.upto)
@@ -149,35 +153,17 @@ def _check(state: ShadowState) -> Posted:
         raise InputError(unquoted(shape_error(error))) from None
 
 
-def _checked(posted: Posted, label: Label, gym: Gym, conversation_id: str, profile: Profile) -> Posted:
-    """Return what was posted with a label that fits the conversation and its profile."""
-    if not gym.has_turn(conversation_id, label.turn):
-        raise InputError(f"label.turn: conversation {conversation_id!r} has no turn {label.turn}")
-    try:
-        fields = check_labels(label.fields, profile)
-    except InputError as error:
-        raise InputError(error.public) from None
-    return posted.model_copy(update={"label": label.model_copy(update={"fields": fields})})
-
-
 def _events(state: ShadowState, posted: Posted, known_ids: set[str]) -> Iterable[Event]:
     """Yield what was posted as events; a message that the log has is none."""
     new = [m for m in state.get("messages") or [] if isinstance(m, (HumanMessage, AIMessage)) and m.id not in known_ids]
     newest = next((m for m in reversed(new) if isinstance(m, HumanMessage)), None)
-    said = {name: value for name in ("state", "customer") if (value := state.get(name))}
+    told = {name: value for name in ("state", "customer") if (value := state.get(name))}
     for message in new:
-        line = _as_line(message)
-        yield Event(
-            kind="customer_message" if line["role"] == "customer" else "agent_message",
-            text=line["text"],
-            action=line.get("action"),
-            message_id=message.id or str(uuid4()),
-            payload=said if message is newest else {},
-        )
+        yield said(_as_line(message), message.id or str(uuid4()), told if message is newest else {})
     if posted.label:
-        yield Event(kind="label", payload=posted.label.model_dump(exclude_none=True))
+        yield posted.label.event()
     if posted.outcome:
-        yield Event(kind="outcome", payload=posted.outcome.model_dump(exclude_none=True))
+        yield posted.outcome.event()
 
 
 def _ids(state: ShadowState) -> list[str]:
@@ -185,10 +171,8 @@ def _ids(state: ShadowState) -> list[str]:
 
 
 def _as_line(message: BaseMessage) -> Line:
-    line = Line(role="customer" if isinstance(message, HumanMessage) else "agent", text=clean_text(str(message.text)))
-    if action := message.additional_kwargs.get("action"):
-        line["action"] = clean_text(str(action))[:100]
-    return line
+    role: Role = "customer" if isinstance(message, HumanMessage) else "agent"
+    return line_of(role, str(message.text), message.additional_kwargs.get("action"))
 
 
 def _message(event: Event) -> AnyMessage:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from understudy.events import Event, Line, Role
 from understudy.intake import UnderstudyError
 from understudy.nodes.brain import Brain
 from understudy.nodes.corpus import Corpus
@@ -16,7 +17,6 @@ from understudy.nodes.redaction import MOST_MESSAGES, Redaction, Said, said_in
 from understudy.nodes.scoring import content
 from understudy.nodes.turns import Turn
 from understudy.profile import Profile
-from understudy.state import Event, Line, Role
 
 FIRST_NAMES = (
     "Alva Bruno Chiara Dario Edda Fabio Greta Hanno Ilse Jonas Kira Lasse Maren Nils Oona Pelle Quirin Runa Sanna Tilo"

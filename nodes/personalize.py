@@ -14,6 +14,7 @@ from langgraph.runtime import Runtime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from understudy.checkpoints.gym import Gym
+from understudy.events import BrainDecision, Event, Line
 from understudy.intake import clean_text, shape_error
 from understudy.lm.errors import ModelError
 from understudy.lm.register import LIVELY, register_of
@@ -23,7 +24,7 @@ from understudy.nodes.faculty import Faculty, Said, Score, Update, ask
 from understudy.nodes.keeping import broken
 from understudy.nodes.scoring import Component, honest, listed, mean, verdict
 from understudy.profile import Profile
-from understudy.state import BrainDecision, Context, Event, Line, ShadowState
+from understudy.state import Context, ShadowState
 
 Status = Literal["accepted", "unchanged", "rejected", "fault"]
 

@@ -12,13 +12,14 @@ from langgraph.types import Command, Overwrite
 
 from understudy.checkpoints.file import now
 from understudy.checkpoints.gym import Gym
+from understudy.events import BrainDecision
 from understudy.intake import public
 from understudy.nodes.ab_test import tested_turns
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.faculty import Update
 from understudy.nodes.modules import MODULES
 from understudy.nodes.personalize import PERSONALIZE
-from understudy.state import BrainDecision, Context, ShadowState
+from understudy.state import Context, ShadowState
 
 log = logging.getLogger("understudy")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.checkpoints.gym import Gym
+from understudy.events import Role
 from understudy.nodes.corpus import (
     CODE,
     MIDWAY,
@@ -33,7 +34,6 @@ from understudy.nodes.corpus import (
 from understudy.nodes.customer_data import MOST_WORDS, own_texts
 from understudy.nodes.masking import SHORTEST_NUMBER, Trace, folded, tagged, traces
 from understudy.profile import Profile
-from understudy.state import Role
 
 MOST_MESSAGES = 1000
 """Messages of one conversation that are looked at, the newest ones."""

@@ -8,10 +8,11 @@ import dspy
 from langgraph.runtime import Runtime
 from pydantic import Field
 
+from understudy.events import BrainDecision
 from understudy.nodes.faculty import Faculty, Score, Update, answered, read, with_labels
 from understudy.nodes.scoring import Component, content, echoes, honest, listed, quoted, similarity, verdict, words
 from understudy.profile import Profile
-from understudy.state import BrainDecision, Context, ShadowState
+from understudy.state import Context, ShadowState
 
 GOOD_ENOUGH = 0.7
 """Similarity to a reply that worked from which on nothing more is gained: other words may be as good."""

@@ -9,6 +9,7 @@ from typing import Any
 from langgraph.runtime import Runtime
 
 from understudy.checkpoints.gym import Gym
+from understudy.events import Line
 from understudy.intake import InputError
 from understudy.nodes.brain import brain_of
 from understudy.nodes.customer_data import finds
@@ -20,7 +21,7 @@ from understudy.nodes.memory import Memory, memory_of
 from understudy.nodes.recall import MOST_BEATS
 from understudy.nodes.scoring import content, words
 from understudy.nodes.sides import ALIKE, bands, likeness, sketch
-from understudy.state import Context, DreamState, Line
+from understudy.state import Context, DreamState
 
 LEAST_MESSAGES, MOST_WORDS = 2, 120
 """Messages of a dream at least; words of a message at most. 500 tokens are more; nobody writes so much in a chat."""

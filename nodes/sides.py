@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from understudy.checkpoints.gym import Gym
-from understudy.state import Line
+from understudy.events import Line
 
 if TYPE_CHECKING:
     from datasketch import MinHash  # type: ignore[import-untyped]

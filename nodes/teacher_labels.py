@@ -20,6 +20,7 @@ from typing import Any
 import dspy
 
 from understudy.checkpoints.gym import Gym
+from understudy.events import Event, Line
 from understudy.intake import UnderstudyError
 from understudy.lm.adapter import AnswerAdapter, Predict, answer_model
 from understudy.lm.errors import AnswerEndless, AnswerError, AnswerTimeout, ModelError
@@ -33,7 +34,6 @@ from understudy.nodes.labels import check_labels
 from understudy.nodes.redaction import Redaction, said_in
 from understudy.profile import Profile, ProfileError
 from understudy.settings import Settings, SettingsError
-from understudy.state import Event, Line
 
 SURE = 0.7
 """Confidence from which on a label is kept. Models seldom say less than 0.5 of a label that they chose themselves, so

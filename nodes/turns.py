@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from understudy.events import SOURCES, BrainDecision
 from understudy.nodes.sides import Place
-from understudy.state import SOURCES, BrainDecision
 
 MOST_REPLIES = 20
 """Replies that worked in the same state, of other train conversations, that an example of `response` is given."""

@@ -19,6 +19,7 @@ from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.demo import BUNDLED
 from understudy.dreaming import dream
+from understudy.events import Event
 from understudy.forgetting import conversations_of, forget
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.nodes.ab_life import begin, statistics
@@ -30,7 +31,6 @@ from understudy.observing import run_turn, thread_of
 from understudy.optimize import alone, optimize
 from understudy.replay import replay, tell
 from understudy.settings import Settings
-from understudy.state import Event
 
 PLANTED = [f"zq{number:02d}plantedword" for number in range(50)]
 VICTIM = f"victim-{PLANTED[0]}"

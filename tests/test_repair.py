@@ -16,12 +16,12 @@ from understudy.benchmarks.prove import rows, run_cli
 from understudy.checkpoints.trials import Ending
 from understudy.checkpoints.versioning import ModuleVersioning
 from understudy.demo import BUNDLED
+from understudy.events import Event
 from understudy.nodes.ab_life import begin, enrol
 from understudy.nodes.brain import Brain
 from understudy.nodes.modules import PROGRAMS
 from understudy.profile import load_profile
 from understudy.settings import Settings
-from understudy.state import Event
 
 GYM = Path("brain_gym.db")
 SALVAGED = Path("brain_gym.db.salvaged")

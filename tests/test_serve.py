@@ -17,11 +17,11 @@ import pytest
 from understudy.benchmarks.prove import COMMAND, run_cli, without_checkpoint
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.jobs import INBOX, SCHEDULER
+from understudy.events import Event
 from understudy.graph.due import outlook
 from understudy.nodes.brain import Brain
 from understudy.serve import serve
 from understudy.settings import Settings
-from understudy.state import Event
 from understudy.tests.ollama.reply import embedded_reply
 from understudy.tests.ollama.server import OllamaServer
 

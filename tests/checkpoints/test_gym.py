@@ -17,7 +17,7 @@ from sqlite_utils import Database
 from understudy.checkpoints.file import GymError
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.schema import migrations
-from understudy.state import Event
+from understudy.events import Event
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 import dspy
 import pytest
 
+from understudy.events import WorkflowOutcome
 from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.roles import get_student_lm
 from understudy.nodes.faculty import Faculty
@@ -19,7 +20,6 @@ from understudy.nodes.modules import MODULES
 from understudy.profile import load_profile
 from understudy.recording import Recording, parse
 from understudy.settings import Settings
-from understudy.state import WorkflowOutcome
 
 FILE = Path(__file__).parents[2] / "examples" / "conversations.jsonl"
 PROFILE = load_profile("default")

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from understudy.benchmarks.prove import run_cli
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.jobs import DREAM, OPTIMIZE, RETENTION, SCHEDULER
+from understudy.events import Event
 from understudy.graph import child as child_file
 from understudy.graph.due import due, in_words, outlook
 from understudy.graph.schedule import COMMANDS, Scheduler
 from understudy.settings import Settings
-from understudy.state import Event
 from understudy.tests.checkpoints.test_jobs import YEAR, decide
 
 STAND_IN = """

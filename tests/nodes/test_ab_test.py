@@ -15,6 +15,7 @@ from understudy.benchmarks.prove import rows, write
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.checkpoints.trials import Ending, TrialRuns
 from understudy.checkpoints.versioning import ModuleVersioning, NoVersion, VersionError
+from understudy.events import Event
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.intake import InputError, UnderstudyError
 from understudy.lm.errors import ServerDown
@@ -26,7 +27,6 @@ from understudy.nodes.job import with_instruction
 from understudy.nodes.modules import PROGRAMS
 from understudy.replay import replay
 from understudy.settings import Settings
-from understudy.state import Event
 from understudy.tests.gyms import bundled
 
 MISLED = 'Say what kind of conflict it is.\n\n- frustration: "the", "a", "I", "you", "to", "is", "it", "and"'
@@ -322,7 +322,6 @@ def test_the_teachers_word_is_no_evidence_here(chat: Chat, conflict_test: str) -
     chat.ask("c1")
     chat.close("c1")
     brain = chat.brain
-    from understudy.state import Event
 
     payload = {"turn": 0, "fields": {"conflict_type": "none"}, "source": "teacher", "author": "t"}
     brain.gym.learn("c1", [Event(kind="label", payload=payload)], "default")

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.checkpoints.gym import FULL_BAND, Gym
+from understudy.events import BrainDecision, Event, Line
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.nodes import dataset as module
 from understudy.nodes.brain import Brain, WithBrain
@@ -27,7 +28,6 @@ from understudy.nodes.sides import ALIKE, likeness, placed, side_of, sketch
 from understudy.nodes.turns import MOST_REPLIES, Turn
 from understudy.replay import replay
 from understudy.settings import Settings
-from understudy.state import BrainDecision, Event, Line
 
 SIDES = ("train", "validation", "sealed")
 CONFLICTS = ("frustration", "none", "none", "bargaining")

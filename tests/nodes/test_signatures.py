@@ -5,10 +5,10 @@ from typing import Any, get_args, get_origin
 import pytest
 from pydantic import ValidationError
 
+from understudy.events import BrainDecision, Line
 from understudy.lm.adapter import answer_model
 from understudy.nodes.modules import MODULES
 from understudy.profile import Profile, bundled, load_profile
-from understudy.state import BrainDecision, Line
 
 DEFAULT = load_profile("default")
 BARE = Profile.model_validate({"name": "bare", "intents": {"sale": {}, "repair": {}}})

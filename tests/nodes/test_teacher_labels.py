@@ -14,6 +14,7 @@ import pytest
 
 from understudy.benchmarks.prove import run_cli, write
 from understudy.checkpoints.gym import Gym
+from understudy.events import Event
 from understudy.intake import InputError
 from understudy.lm import server as server_file
 from understudy.nodes.brain import Brain
@@ -21,7 +22,6 @@ from understudy.nodes.teacher_labels import NoTeacher, label_by_teacher
 from understudy.recording import parse
 from understudy.replay import tell
 from understudy.settings import Settings
-from understudy.state import Event
 from understudy.tests.ollama.server import OllamaServer
 
 TEACHER = "qwen3:8b"
