@@ -192,7 +192,7 @@ async def test_a_turn_of_a_slow_model_is_put_off_and_not_lost(
         quick.wait(30)
         return embedded_reply(messages, form, options)
 
-    monkeypatch.setattr("understudy.serve.SECONDS_TO_FINISH", 0.2)
+    monkeypatch.setattr("understudy.inbox.SECONDS_TO_FINISH", 0.2)
     ollama.reply = slowly
     post(gym, "c1", "hello")
 
