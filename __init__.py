@@ -15,6 +15,8 @@ _HOMES = {
     "understudy.intake": ["InputError", "UnderstudyError"],
     "understudy.events": ["BrainDecision"],
     "understudy.state": ["Context"],
+    "understudy.embed": ["Understudy"],
+    "understudy.losing": ["NotObserved"],
     "understudy.settings": ["Settings", "SettingsError"],
     "understudy.profile": ["Profile", "ProfileError", "load_profile"],
     "understudy.checkpoints.file": ["GymError"],

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.host import losses
 from understudy.graph.due import outlook
 from understudy.intake import UnderstudyError
 from understudy.lm.roles import model_names
@@ -34,6 +35,7 @@ def status(brain: Brain) -> dict[str, Any]:
         "modules": {name: brain.version(faculty, profile.name, Context()) for name, faculty in MODULES.items()},
         "profile": profile.name,
         "backlog": counts["backlog"],
+        "lost": losses(gym),
         "hours_to_drain": 0.0 if not counts["backlog"] else hours and round(hours, 3),
         "models": dict(model_names(brain.settings)),
         "engine": brain.settings.lm_provider,

@@ -20,7 +20,6 @@ from understudy.checkpoints.schema import migrations
 from understudy.intake import UnderstudyError
 
 BUSY_SECONDS = 10
-"""How long a statement waits for another process's write."""
 
 LITTLE = 1_000_000
 """Free bytes below which a disk is taken for a full one."""
@@ -90,6 +89,9 @@ class GymFile:
         GymError: the file is no gym, was made by a newer version, or cannot be opened.
     """
 
+    busy_seconds: float = BUSY_SECONDS
+    """How long a statement waits for another process's write."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
@@ -97,7 +99,7 @@ class GymFile:
             self.is_read_only = path.is_file() and on_read_only_disk(path)
             if not self.is_read_only:
                 _touch(path)
-            self.connection = open_to_read(path) if self.is_read_only else connect(path)
+            self.connection = open_to_read(path) if self.is_read_only else connect(path, self.busy_seconds)
             self.connection.row_factory = sqlite3.Row
             try:
                 if not self.is_read_only:
@@ -149,7 +151,7 @@ class GymFile:
                 return
             if not self.is_read_only:
                 self._stays()
-            self.connection.execute("BEGIN IMMEDIATE")
+            self._begin()
             try:
                 yield
                 self.connection.execute("COMMIT")
@@ -157,6 +159,9 @@ class GymFile:
                 if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
                 raise
+
+    def _begin(self) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
 
     def log_is_empty(self) -> bool:
         """Fold SQLite's log into the file and empty it; False when somebody reads an earlier state of the file.
@@ -169,7 +174,7 @@ class GymFile:
             try:
                 return bool(self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
             finally:
-                self.connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+                self.connection.execute(f"PRAGMA busy_timeout={self.busy_seconds * 1000:.0f}")
 
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         """Return the rows of a statement."""
@@ -240,11 +245,11 @@ def is_current(path: Path) -> bool:
         return "_sqlite_migrations" in db.table_names() and not migrations.pending(db)
 
 
-def connect(where: Path | str) -> sqlite3.Connection:
+def connect(where: Path | str, seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """Open a file by its path, or by an address that begins with `file:`."""
     return sqlite3.connect(
         where,
-        timeout=BUSY_SECONDS,
+        timeout=seconds,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,

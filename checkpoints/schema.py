@@ -458,6 +458,22 @@ def m011_erased(db: Database) -> None:
         )
 
 
+@migrations()
+def m012_losses(db: Database) -> None:
+    """Make the table of what hosts' calls could not write; it names no conversation."""
+    _run(
+        db,
+        """
+        CREATE TABLE losses (
+            reason TEXT PRIMARY KEY,             -- as `understudy.losing` names it: locked, full, refused, ...
+            calls INTEGER NOT NULL,              -- how many calls wrote nothing for that reason
+            first_at TEXT NOT NULL,              -- UTC ISO 8601
+            last_at TEXT NOT NULL                -- UTC ISO 8601
+        ) WITHOUT ROWID
+        """,
+    )
+
+
 def _run(db: Database, *statements: str) -> None:
     for statement in statements:
         db.execute(statement)
