@@ -74,9 +74,9 @@ def test_the_front_door_is_the_reviewed_one() -> None:
         understudy.__all__
         == (
             "ABTestResult AnswerError BrainDecision Context DatasetBuilder Gym GymError InputError MessagePersonalizer"
-            " ModelError ModuleVersioning NoRun NoTest NoVersion OptimizationBusy PairedBettingTest"
+            " ModelError ModuleVersioning NoRun NoTest NoVersion NotObserved OptimizationBusy PairedBettingTest"
             " PersonalizationSuggestion Profile ProfileError ReplayError RunWaits Settings SettingsError"
-            " ShadowABTester TrialRuns UnderstudyError VersionError conflict_metric create_dream_workflow"
+            " ShadowABTester TrialRuns Understudy UnderstudyError VersionError conflict_metric create_dream_workflow"
             " create_optimization_workflow create_shadow_workflow get_dreamer_lm get_student_lm get_teacher_context"
             " get_teacher_lm goals_metric intent_metric load_all_modules load_module load_profile open_checkpointer"
             " personalize_metric quality_metric response_metric run_dream_cycle run_gepa_optimization"
@@ -122,10 +122,12 @@ def test_the_files_agree_with_each_other() -> None:
 
 async def test_the_readme_s_code_runs() -> None:
     readme = (Path(understudy.__file__).parent / "README.md").read_text(encoding="utf-8")
-    compared, embedded = re.findall(r"```python\n(.*?)```", readme, re.S)
+    compared, shown, embedded = re.findall(r"```python\n(.*?)```", readme, re.S)
     exec(compared, {})
+    exec(shown, told := {})
+    told["app"].close()
     names: dict[str, object] = {}
     exec(embedded, names)
     await names["main"]()
     settings = understudy.Settings()
-    assert understudy.Gym(settings.rl_gym_db_path).counts()["decisions"] == 1
+    assert understudy.Gym(settings.rl_gym_db_path).counts() == {"decisions": 1, "conversations": 2, "backlog": 1}

@@ -195,7 +195,7 @@ def test_many_histories_are_those_of_each_turn(
 
 def test_every_column_is_documented_where_it_is_made(gym: Gym) -> None:
     db = Database(gym.path)
-    for name in ("events", "brain_decisions", "evidence", "conversation_sides", "conversation_bands"):
+    for name in ("events", "brain_decisions", "evidence", "conversation_sides", "conversation_bands", "losses"):
         lines = db.table(name).schema.splitlines()[1:-1]
         undocumented = [
             line.strip() for line in lines if "--" not in line and "PRIMARY KEY" not in line and ")" != line.strip()[0]
@@ -205,11 +205,12 @@ def test_every_column_is_documented_where_it_is_made(gym: Gym) -> None:
 
 def test_the_schema_is_the_reviewed_one(gym: Gym) -> None:
     db = Database(gym.path)
-    tables = ("events", "evidence", "conversation_sides", "conversation_bands")
+    tables = ("events", "evidence", "conversation_sides", "conversation_bands", "losses")
     columns = {table: [c.name for c in db.table(table).columns] for table in tables}
     assert columns == {
         "conversation_sides": "id conversation_id cluster side sketch at".split(),
         "conversation_bands": "band side_id".split(),
+        "losses": "reason calls first_at last_at".split(),
         "events": (
             "id conversation_id seq kind turn message_id role text action payload profile at processed_at"
         ).split(),
