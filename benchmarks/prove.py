@@ -30,6 +30,7 @@ from understudy import cli
 from understudy.benchmarks import (
     prove_compare,
     prove_dream,
+    prove_embed,
     prove_learn,
     prove_ollama,
     prove_retention,
@@ -307,6 +308,7 @@ TRIALS: dict[str, Callable[[Path, Path, argparse.Namespace], Iterator[Line]]] = 
     **prove_schedule.TRIALS,
     **prove_retention.TRIALS,
     **prove_saver.TRIALS,
+    **prove_embed.TRIALS,
 }
 NEED_STAR = (
     "kills",
@@ -346,8 +348,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=DATA, help="the folder of real conversations")
     parser.add_argument("--only", nargs="+", choices=TRIALS, help="trials to run")
-    parser.add_argument("--kills", type=int, default=20, help="how many replays are killed")
-    parser.add_argument("--minutes", type=float, default=10, help="how long the scheduler's trial goes on")
+    parser.add_argument("--kills", type=int, default=20, help="how many replays, or hosts and workers, are killed")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=10,
+        help="how long the scheduler is tried, and, below 1, a host",
+    )
     options = parser.parse_args()
     lines = []
     for line in run(options.data.resolve(), options):
