@@ -84,6 +84,9 @@ def _open(path: Path | None) -> GymSaver:
 def _close(saver: GymSaver) -> None:
     # SQLite folds the log beside the file in when the last connection closes; a server that is told to end closes this
     # one, and the gym's own goes down with the process.
+    # Whoever empties the log holds up those who write: not for the bulk of it, and not while others read.
+    saver.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    saver.conn.execute("PRAGMA busy_timeout=0")
     saver.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     saver.conn.close()
 
