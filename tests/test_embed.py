@@ -238,6 +238,16 @@ def test_while_another_program_holds_the_file_the_app_goes_on(
     assert json.loads(run_cli("status", "--json")[1])["lost"] == {"locked": 8}
 
 
+def test_a_call_waits_for_another_program_s_write(app: Understudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("understudy.embed.WAIT_SECONDS", 60.0)
+    with closing(sqlite3.connect(GYM, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ends = threading.Timer(0.1, other.execute, ["ROLLBACK"])
+        ends.start()
+        assert app.observe("c1", "hello") and app.losses == {}
+        ends.join()
+
+
 def test_on_a_full_disk_the_app_goes_on_and_what_is_lost_is_written_down_later(home: Path) -> None:
     with small_disk(home / "disk", "3m") as disk:
         gym, filler = disk / "brain_gym.db", disk / "filler"
