@@ -176,6 +176,7 @@ async def test_the_asynchronous_twins_do_the_same(home: Path) -> None:
 
 
 def test_a_worker_reads_what_comes_and_the_shadow_of_it_is_whole(home: Path) -> None:
+    before = set(threading.enumerate())
     with Understudy(Settings(), worker=True) as app:
         for i in range(6):
             assert app.observe(f"c{i}", "Can you take my van on Friday?") and app.replied(f"c{i}", "Yes", action="book")
@@ -190,7 +191,7 @@ def test_a_worker_reads_what_comes_and_the_shadow_of_it_is_whole(home: Path) -> 
     ) == [("Yes", "book", "success")]
     assert rows("SELECT value FROM evidence WHERE source = 'human'") == [('"booking"',)]
     assert without_checkpoint(GYM) == 0 and rows("SELECT * FROM lease") == [] and app.losses == {}
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("understudy")]
+    assert not [one.name for one in set(threading.enumerate()) - before if one.name.startswith("understudy")]
 
 
 def test_a_worker_that_fails_begins_again_and_the_app_does_not_notice(
