@@ -1,6 +1,7 @@
 """The app that `langgraph.json` names: while the server is up, it starts learning and dreaming when it is time.
 
-Turns are not read here: a run on the server reads its own, and `understudy serve` those in the log.
+Who may call is in guard.py. Turns are not read here: a run on the server reads its own, and `understudy serve` those in
+the log.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from starlette.applications import Starlette
 from understudy.graph.schedule import Scheduler
 from understudy.intake import UnderstudyError
 from understudy.nodes.brain import own_brain
+from understudy.server.guard import MIDDLEWARE
 
 log = logging.getLogger("understudy")
 
@@ -65,4 +67,4 @@ def keep_posts_in_memory() -> None:
 
 
 keep_posts_in_memory()
-app = Starlette(lifespan=scheduled)
+app = Starlette(lifespan=scheduled, middleware=MIDDLEWARE)

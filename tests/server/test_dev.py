@@ -80,6 +80,60 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert "Custom checkpointer missing" not in (folder / "log").read_text()
 
 
+def answer(server: Server, path: str, body: Any = None, method: str | None = None, **headers: str) -> tuple[int, Any]:
+    """Status and headers of an answer."""
+    data = None if body is None else json.dumps(body).encode()
+    named = {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(server.url + path, data, named, method=method)) as found:
+            return found.status, found.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers
+
+
+def test_no_foreign_page_and_nobody_under_another_name_is_answered(server: Server) -> None:
+    thread = server.thread()
+    own = server.url.removeprefix("http://")
+    for path in ("/threads/search", "/runs/stream", "/nowhere"):
+        assert answer(server, path, {}, origin="https://evil.example")[0] == 403
+        assert answer(server, path, {}, origin="null")[0] == 403
+        for host in ("evil.example", f"evil.example:{own.rpartition(':')[2]}", "localhost.evil.example", ""):
+            assert answer(server, path, {}, host=host)[0] in (400, 403), host
+    for path in ("/internal/truncate", "//internal/truncate", "/internal", "/deploy/x"):
+        assert answer(server, path, {})[0] == 403, path
+    for host in (own, f"localhost:{own.rpartition(':')[2]}", "LOCALHOST"):
+        assert answer(server, f"/threads/{thread}", host=host)[0] == 200, host
+    assert answer(server, f"/threads/{thread}", origin=server.url)[0] == 200
+
+
+def test_studio_may_call_also_from_the_web_into_this_machine(server: Server) -> None:
+    studio = "https://smith.langchain.com"
+    status, headers = answer(server, "/threads/search", {}, origin=studio)
+    assert status == 200 and headers["access-control-allow-origin"] == studio
+    asked = {"access_control_request_method": "POST", "access_control_request_private_network": "true"}
+    status, headers = answer(server, "/threads", method="OPTIONS", origin=studio, **asked)
+    assert status == 200 and headers["access-control-allow-private-network"] == "true"
+    assert answer(server, "/threads", method="OPTIONS", origin="https://evil.example", **asked)[0] == 403
+
+
+def test_a_foreign_page_opens_no_websocket(server: Server) -> None:
+    host = server.url.removeprefix("http://")
+    for path in ("/", "/brain/ui"):
+        with socket.create_connection(host.split(":"), 10) as wire:
+            lines = [
+                f"GET {path} HTTP/1.1",
+                f"Host: {host}",
+                "Origin: https://evil.example",
+                "Upgrade: websocket",
+                "Connection: Upgrade",
+                "Sec-WebSocket-Version: 13",
+                "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==",
+            ]
+            wire.sendall("\r\n".join([*lines, "", ""]).encode())
+            assert b" 403 " in wire.recv(1000).splitlines()[0]
+
+
 def test_the_server_runs_the_scheduler_once_and_ends_by_giving_its_lease_back(server: Server) -> None:
     with sqlite3.connect(server.gym) as gym:
         for _ in range(500):
