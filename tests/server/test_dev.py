@@ -17,9 +17,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.jobs import SCHEDULER
+from understudy.server import guard
 
 app = pytest.importorskip("understudy.server.app")
 ROOT = Path(__file__).parents[2]
@@ -117,21 +122,23 @@ def test_studio_may_call_also_from_the_web_into_this_machine(server: Server) -> 
     assert answer(server, "/threads", method="OPTIONS", origin="https://evil.example", **asked)[0] == 403
 
 
-def test_a_foreign_page_opens_no_websocket(server: Server) -> None:
-    host = server.url.removeprefix("http://")
-    for path in ("/", "/brain/ui"):
-        with socket.create_connection(host.split(":"), 10) as wire:
-            lines = [
-                f"GET {path} HTTP/1.1",
-                f"Host: {host}",
-                "Origin: https://evil.example",
-                "Upgrade: websocket",
-                "Connection: Upgrade",
-                "Sec-WebSocket-Version: 13",
-                "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==",
-            ]
-            wire.sendall("\r\n".join([*lines, "", ""]).encode())
-            assert b" 403 " in wire.recv(1000).splitlines()[0]
+def test_a_foreign_page_opens_no_websocket(home: Path) -> None:
+    async def greet(wire: WebSocket) -> None:
+        await wire.accept()
+        await wire.send_text("hello")
+        await wire.close()
+
+    page = TestClient(Starlette(routes=[WebSocketRoute("/live", greet)], middleware=guard.MIDDLEWARE))
+    for origin in ("https://evil.example", "null", "http://localhost:2025"):
+        with (
+            pytest.raises(WebSocketDisconnect) as refused,
+            page.websocket_connect("ws://localhost:2024/live", headers={"origin": origin}),
+        ):
+            pass
+        assert refused.value.code == 1008
+    for headers in ({}, {"origin": "http://localhost:2024"}, {"origin": guard.STUDIO}):
+        with page.websocket_connect("ws://localhost:2024/live", headers=headers) as wire:
+            assert wire.receive_text() == "hello"
 
 
 def test_the_server_runs_the_scheduler_once_and_ends_by_giving_its_lease_back(server: Server) -> None:
