@@ -58,7 +58,7 @@ def shown(value: Any) -> Any:
     """Write a table in one line, tables in it in brackets."""
     if not isinstance(value, dict):
         return value
-    return ", ".join(f"{k} ({shown(v)})" if isinstance(v, dict) else f"{k} {v}" for k, v in value.items())
+    return ", ".join(f"{k} ({shown(v)})" if isinstance(v, dict) else f"{k} {v}" for k, v in value.items()) or "none"
 
 
 def count_lines(paths: Iterable[Path]) -> int | None:
