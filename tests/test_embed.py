@@ -359,7 +359,8 @@ app.close()
 
 def test_forks_write_beside_each_other(home: Path) -> None:
     out, err = run(FORK).communicate(timeout=60)
-    assert (out, err) == ("", "")
+    # A child's worker may say that another one reads the inbox.
+    assert out == "" and all("this one takes over when that has ended" in line for line in err.splitlines())
     found = rows("SELECT conversation_id, text FROM events ORDER BY conversation_id, seq")
     assert found == [(f"child {i}", str(n)) for i in range(3) for n in range(50)] + [
         ("parent", str(n)) for n in range(5)
