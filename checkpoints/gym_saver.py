@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 from zlib import compress, decompress
@@ -48,10 +48,21 @@ class GymSaver(SqliteSaver):
     A checkpoint of the shadow graph is stored only if the gym's log has its conversation: not with
     RL_GYM_ENABLED=false or BRAIN_ENABLED=false, and not when the conversation was erased while the turn ran. The run
     returns its values all the same.
+
+    Args:
+        connection: to the gym's file, in autocommit.
+        serde: how checkpoints are written.
+        stays: raises GymError once the file has been removed or replaced; then nothing is stored.
     """
 
-    def __init__(self, connection: sqlite3.Connection, serde: JsonPlusSerializer | None = None) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        serde: JsonPlusSerializer | None = None,
+        stays: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(connection, serde=serde)
+        self._stays = stays
         self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
     def setup(self) -> None:
@@ -79,6 +90,7 @@ class GymSaver(SqliteSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint; the conversation in its metadata is the one in the graph's state, if that knows it."""
+        self._stays()
         told: dict[str, Any] = {**get_checkpoint_metadata(config, metadata)}
         shadow = told.get("graph_id") == threads.SHADOW
         if shadow and (known := checkpoint["channel_values"].get("conversation_id")):
@@ -98,6 +110,7 @@ class GymSaver(SqliteSaver):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote, unless its checkpoint has been deleted or was not stored."""
+        self._stays()
         super().put_writes(config, writes, task_id, task_path)
         if (key := _key(config)) in self._seen:
             with self.cursor() as cursor:

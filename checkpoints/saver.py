@@ -2,14 +2,14 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint, CheckpointMetadata
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langsmith import tracing_context
 from langsmith.utils import tracing_is_enabled
@@ -38,32 +38,6 @@ async def open_checkpointer(path: Path | None = None) -> AsyncIterator[GymSaver]
         await asyncio.to_thread(_close, saver)
 
 
-class _StayingSaver(GymSaver):
-    """A saver that stores nothing in a file that has been removed or replaced meanwhile: that raises GymError."""
-
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        super().__init__(connection, SmallSerializer(allowed_msgpack_modules=None))
-        self._stays = stays(path)
-
-    def put(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """Store a checkpoint."""
-        self._stays()
-        return super().put(config, checkpoint, metadata, new_versions)
-
-    def put_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        """Store what a task wrote."""
-        self._stays()
-        super().put_writes(config, writes, task_id, task_path)
-
-
 def _open(path: Path | None) -> GymSaver:
     path = path or current_settings().rl_gym_db_path
     Gym(path).close()
@@ -73,7 +47,7 @@ def _open(path: Path | None) -> GymSaver:
         try:
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA secure_delete=ON")
-            saver = _StayingSaver(connection, path)
+            saver = GymSaver(connection, SmallSerializer(allowed_msgpack_modules=None), stays(path))
             saver.setup()
         except BaseException:
             connection.close()
