@@ -99,6 +99,14 @@ class Settings(BaseSettings):
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f".env: must be a readable file of lines NAME=value in UTF-8: {error}") from None
 
+    def shown(self) -> dict[str, Any]:
+        """Return every setting as it may be shown: secrets and what stands before the host of a URL are masked."""
+        found = {name: "***" if isinstance(value, SecretStr) else value for name, value in self}
+        parts = urlsplit(self.ollama_base_url)
+        if "@" in parts.netloc:
+            found["ollama_base_url"] = parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
+        return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
+
     @field_validator("brain_allowed_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The app that `langgraph.json` names: while the server is up, it starts learning and dreaming when it is time.
+"""The app that `langgraph.json` names: the API and the dashboard, and learning and dreaming while the server is up.
 
 Who may call is in guard.py. Turns are not read here: a run on the server reads its own, and `understudy serve` those in
 the log.
@@ -9,13 +9,15 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
-from starlette.applications import Starlette
+from fastapi import FastAPI
 
 from understudy.graph.schedule import Scheduler
 from understudy.intake import UnderstudyError
 from understudy.nodes.brain import own_brain
+from understudy.server.api import api
 from understudy.server.guard import MIDDLEWARE
 
 log = logging.getLogger("understudy")
@@ -24,7 +26,7 @@ COMMAND = "langgraph dev"
 
 
 @asynccontextmanager
-async def scheduled(app: Starlette) -> AsyncIterator[None]:
+async def scheduled(app: FastAPI) -> AsyncIterator[None]:
     """Run the scheduler, which neither keeps the server waiting nor keeps it from starting."""
     starting = asyncio.create_task(asyncio.to_thread(start))
     try:
@@ -67,4 +69,9 @@ def keep_posts_in_memory() -> None:
 
 
 keep_posts_in_memory()
-app = Starlette(lifespan=scheduled, middleware=MIDDLEWARE)
+app = FastAPI(lifespan=scheduled, middleware=MIDDLEWARE, openapi_url=None)
+if find_spec("nicegui"):  # an extra
+    from understudy.server.pages.mount import add_dashboard
+
+    add_dashboard(app)
+app.mount("/brain", api)

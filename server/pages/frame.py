@@ -1,0 +1,100 @@
+"""What every page of the dashboard has: its place, its head, how a text is shown, what stands where nothing is yet."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from nicegui import ui
+from nicegui.element import Element
+
+from understudy.intake import UnderstudyError
+from understudy.nodes.brain import Brain, own_brain
+from understudy.showing import printable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ROOT = "/brain/ui"
+PAGES = (("/settings", "settings", "Settings"),)
+"""Path, file and title of each page, in the order of the head."""
+
+ICON = (
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><rect width='32' height='32' rx='7' fill='#0b6e6e'/>"
+    "<path d='M9 8v9a7 7 0 0 0 14 0V8' fill='none' stroke='#fff' stroke-width='4' stroke-linecap='round'/></svg>"
+)
+
+ui.add_css((Path(__file__).parent / "style.css").read_text(encoding="utf-8"), shared=True)
+
+
+def page(path: str) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Awaitable[None]]]:
+    """Register a page of PAGES, or one below it; an error of ours is its text."""
+    title = next(title for known, _, title in reversed(PAGES) if path.startswith(known))
+
+    def add(build: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+        @ui.page(path, title=f"{title} - understudy")
+        @wraps(build)
+        async def shown(*args: P.args, **kwargs: P.kwargs) -> None:
+            _head(title)
+            with ui.element("main"):
+                try:
+                    await build(*args, **kwargs)
+                except UnderstudyError as error:
+                    empty("This page cannot be shown.", str(error))
+
+        return shown
+
+    return add
+
+
+async def asked(load: Callable[[Brain], T]) -> T:
+    """Return what a function finds with this process's brain; it runs in a thread, where SQLite may wait."""
+    return await asyncio.to_thread(lambda: load(own_brain()))
+
+
+def _head(title: str) -> None:
+    with ui.element("header"), ui.element("nav").props("aria-label=Pages"):
+        for path, _, name in PAGES:
+            link = ui.link(name, ROOT + path)
+            if name == title:
+                link.props("aria-current=page")
+
+
+@contextmanager
+def section(title: str, about: str = "") -> Iterator[None]:
+    """Open a part of a page with a heading, and a line on what it shows."""
+    with ui.element("section"):
+        Tag("h2", title)
+        if about:
+            Tag("p", about).classes("about")
+        yield
+
+
+class Tag(Element):
+    """An HTML element with text, as text only: nothing in it is obeyed, and what would be invisible is spelled out.
+
+    Lines stay lines where the style keeps them (class `said`).
+    """
+
+    def __init__(self, name: str, text: object = "") -> None:
+        super().__init__(name)
+        self._text = "\n".join(map(printable, str(text).split("\n")))
+
+
+def empty(what: str, then: str) -> None:
+    """Say that there is nothing yet, and what to do about it; commands in backquotes stand out."""
+    with ui.element("div").classes("empty"):
+        Tag("p", what).classes("what")
+        with ui.element("p"):
+            for n, part in enumerate(then.split("`")):
+                Tag("code" if n % 2 else "span", part)
+
+
+def facts(rows: dict[str, object]) -> None:
+    """Write a table of names and values."""
+    with ui.element("dl").classes("facts"):
+        for name, value in rows.items():
+            Tag("dt", name)
+            Tag("dd", value)
