@@ -33,6 +33,7 @@ from understudy.benchmarks import (
     prove_embed,
     prove_learn,
     prove_ollama,
+    prove_pages,
     prove_retention,
     prove_saver,
     prove_schedule,
@@ -309,6 +310,7 @@ TRIALS: dict[str, Callable[[Path, Path, argparse.Namespace], Iterator[Line]]] = 
     **prove_retention.TRIALS,
     **prove_saver.TRIALS,
     **prove_embed.TRIALS,
+    **prove_pages.TRIALS,
 }
 NEED_STAR = (
     "kills",
