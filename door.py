@@ -69,15 +69,15 @@ class Door:
             self._opened()
 
     def write(
-        self, name: str, event: Callable[[HostGym, str], Event], profile: str, *, begins: bool, deadline: float
+        self, name: str, events: Callable[[HostGym, str], list[Event]], profile: str, *, begins: bool, deadline: float
     ) -> None:
-        """Write an event of a conversation.
+        """Write events of a conversation, all of them or none.
 
         Args:
             name: of the conversation.
-            event: what is written, in view of the gym.
+            events: what is written, in view of the gym.
             profile: of the conversation, if it begins here.
-            begins: whether the event may be the first of its conversation.
+            begins: whether they may be the first of their conversation.
             deadline: when to give up, in seconds of `time.monotonic`.
 
         Raises:
@@ -94,7 +94,8 @@ class Door:
             gym.deadline = deadline
             try:
                 self._check_place(gym, name, begins)
-                gym.append(name, [event(gym, name)], profile)
+                if new := events(gym, name):
+                    gym.append(name, new, profile)
             except GymError as error:
                 if reason_of(error) == "unusable":
                     self._shut()

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from understudy.checkpoints.file import GymError, now
 from understudy.checkpoints.gym import Gym
 from understudy.door import Door
-from understudy.events import Event, Label, Outcome, Role, drawn, line_of, said
+from understudy.events import MAX_MESSAGE_ID, Event, Label, Outcome, Role, drawn, line_of, said
 from understudy.intake import InputError, moment, shape_error, short_name, table
 from understudy.profile import load_profile, registered_profile
 from understudy.settings import Settings, current_settings
@@ -27,15 +27,12 @@ log = logging.getLogger("understudy")
 P = ParamSpec("P")
 M = TypeVar("M", bound=BaseModel)
 Call = Callable[Concatenate["Understudy", P], bool]
-Told = Callable[[Gym, str], Event]
+Told = Callable[[Gym, str], list[Event]]
 """What a call writes, in view of the gym and the conversation."""
 
 WAIT_SECONDS = 0.25
 """How long a call waits for the gym's file, all in all. A customer who waits for an answer does not notice it, and no
 write of ours holds the file that long."""
-
-MAX_MESSAGE_ID = 1000
-"""Characters."""
 
 
 def _later(call: Call[P]) -> Callable[Concatenate["Understudy", P], Awaitable[bool]]:
@@ -140,7 +137,7 @@ class Understudy:
 
         def build() -> Told:
             event = _shaped(Outcome, told).event(now())
-            return lambda gym, name: event
+            return lambda gym, name: [event]
 
         return self._tell(conversation_id, build, begins=False)
 
@@ -153,13 +150,21 @@ class Understudy:
             return False
         from understudy.nodes.labels import fitting  # DSPy
 
-        def event(gym: Gym, name: str) -> Event:
+        def event(gym: Gym, name: str) -> list[Event]:
             own = self._settings.brain_profile
             profile = registered_profile(gym.profile_of(name) or self._profile, own)
             told = _shaped(Label, {"turn": turn, "fields": fields})
-            return fitting(told, gym, name, profile).event(now())
+            return [fitting(told, gym, name, profile).event(now())]
 
         return self._tell(conversation_id, lambda: event, begins=False)
+
+    def observe_messages(self, conversation_id: str, messages: Any) -> bool:
+        """Show the messages of a LangGraph agent, all of them or the newest; those the log has are skipped by their id.
+
+        Humans are the customer, AIs the agent; an agent's action stands in `additional_kwargs["action"]`. One write,
+        whatever is new.
+        """
+        return self._tell(conversation_id, lambda: _new_of(messages))
 
     def close(self) -> None:
         """End the worker and close the gym, within a few seconds; calls that come later write nothing."""
@@ -169,6 +174,7 @@ class Understudy:
     aobserve = _later(observe)
     areplied = _later(replied)
     aoutcome = _later(outcome)
+    aobserve_messages = _later(observe_messages)
 
     async def alabel(self, conversation_id: str, turn: int, **fields: Any) -> bool:
         """Do as `label` does."""
@@ -241,7 +247,19 @@ def _message(
         raise InputError(f"at: {error}") from None
     name = str(uuid4()) if message_id is None else short_name("message_id", message_id, MAX_MESSAGE_ID)
     event = said(line_of(role, text, action), name, payload, moment_of)
-    return lambda gym, name: event
+    return lambda gym, name: [event]
+
+
+def _new_of(messages: Any) -> Told:
+    from understudy.messages import chat_by_id  # LangChain
+
+    chat = chat_by_id(messages)
+
+    def events(gym: Gym, name: str) -> list[Event]:
+        known, at = gym.known_ids(name, list(chat)), now()
+        return [said(line, message_id, at=at) for message_id, line in chat.items() if message_id not in known]
+
+    return events
 
 
 def _shaped(kind: type[M], told: dict[str, Any]) -> M:

@@ -12,6 +12,9 @@ from understudy.intake import clean_text
 MAX_ACTION = 100
 """Characters of the name of an action that are kept."""
 
+MAX_MESSAGE_ID = 1000
+"""Characters that the id of a message may have."""
+
 Role = Literal["customer", "agent"]
 EventKind = Literal["customer_message", "agent_message", "outcome", "label"]
 WorkflowOutcome = Literal["success", "failure", "abandoned"]

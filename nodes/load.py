@@ -5,15 +5,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from uuid import uuid4
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
 from langgraph.types import Overwrite
 from pydantic import BaseModel, ValidationError
 
 from understudy.checkpoints.gym import Gym
-from understudy.events import Event, Label, Line, Outcome, Role, line_of, said
+from understudy.events import Event, Label, Outcome, said
 from understudy.intake import InputError, shape_error, unquoted
+from understudy.messages import chat_of
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.faculty import Update
 from understudy.nodes.labels import fitting
@@ -121,7 +122,7 @@ def _oldest_waiting(
 
 def _newest_of(state: ShadowState, brain: Brain, context: Context) -> Update:
     """Describe the newest customer message of the posted ones; there is no log to look into."""
-    lines = [(m.id, _as_line(m)) for m in state.get("messages") or [] if isinstance(m, (HumanMessage, AIMessage))]
+    lines = [(message.id, line) for message, line in chat_of(state.get("messages") or [])]
     newest = next((i for i in range(len(lines) - 1, -1, -1) if lines[i][1]["role"] == "customer"), None)
     if newest is None:
         return _NOTHING_NEW
@@ -155,11 +156,11 @@ def _check(state: ShadowState) -> Posted:
 
 def _events(state: ShadowState, posted: Posted, known_ids: set[str]) -> Iterable[Event]:
     """Yield what was posted as events; a message that the log has is none."""
-    new = [m for m in state.get("messages") or [] if isinstance(m, (HumanMessage, AIMessage)) and m.id not in known_ids]
-    newest = next((m for m in reversed(new) if isinstance(m, HumanMessage)), None)
+    new = [(m, line) for m, line in chat_of(state.get("messages") or []) if m.id not in known_ids]
+    newest = next((m for m, line in reversed(new) if line["role"] == "customer"), None)
     told = {name: value for name in ("state", "customer") if (value := state.get(name))}
-    for message in new:
-        yield said(_as_line(message), message.id or str(uuid4()), told if message is newest else {})
+    for message, line in new:
+        yield said(line, message.id or str(uuid4()), told if message is newest else {})
     if posted.label:
         yield posted.label.event()
     if posted.outcome:
@@ -168,11 +169,6 @@ def _events(state: ShadowState, posted: Posted, known_ids: set[str]) -> Iterable
 
 def _ids(state: ShadowState) -> list[str]:
     return [message.id for message in state.get("messages") or [] if message.id]
-
-
-def _as_line(message: BaseMessage) -> Line:
-    role: Role = "customer" if isinstance(message, HumanMessage) else "agent"
-    return line_of(role, str(message.text), message.additional_kwargs.get("action"))
 
 
 def _message(event: Event) -> AnyMessage:
