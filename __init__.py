@@ -16,6 +16,7 @@ _HOMES = {
     "understudy.events": ["BrainDecision"],
     "understudy.state": ["Context"],
     "understudy.embed": ["Understudy"],
+    "understudy.agents": ["observe_node"],
     "understudy.losing": ["NotObserved"],
     "understudy.settings": ["Settings", "SettingsError"],
     "understudy.profile": ["Profile", "ProfileError", "load_profile"],

@@ -78,8 +78,8 @@ def test_the_front_door_is_the_reviewed_one() -> None:
             " PersonalizationSuggestion Profile ProfileError ReplayError RunWaits Settings SettingsError"
             " ShadowABTester TrialRuns Understudy UnderstudyError VersionError conflict_metric create_dream_workflow"
             " create_optimization_workflow create_shadow_workflow get_dreamer_lm get_student_lm get_teacher_context"
-            " get_teacher_lm goals_metric intent_metric load_all_modules load_module load_profile open_checkpointer"
-            " personalize_metric quality_metric response_metric run_dream_cycle run_gepa_optimization"
+            " get_teacher_lm goals_metric intent_metric load_all_modules load_module load_profile observe_node"
+            " open_checkpointer personalize_metric quality_metric response_metric run_dream_cycle run_gepa_optimization"
         ).split()
     )
     for name in understudy.__all__:
@@ -122,12 +122,13 @@ def test_the_files_agree_with_each_other() -> None:
 
 async def test_the_readme_s_code_runs() -> None:
     readme = (Path(understudy.__file__).parent / "README.md").read_text(encoding="utf-8")
-    compared, shown, embedded = re.findall(r"```python\n(.*?)```", readme, re.S)
+    compared, shown, agent, embedded = re.findall(r"```python\n(.*?)```", readme, re.S)
     exec(compared, {})
-    exec(shown, told := {})
-    told["app"].close()
+    for example in (shown, agent):
+        exec(example, told := {})
+        told["app"].close()
     names: dict[str, object] = {}
     exec(embedded, names)
     await names["main"]()
     settings = understudy.Settings()
-    assert understudy.Gym(settings.rl_gym_db_path).counts() == {"decisions": 1, "conversations": 2, "backlog": 1}
+    assert understudy.Gym(settings.rl_gym_db_path).counts() == {"decisions": 1, "conversations": 3, "backlog": 2}
