@@ -75,6 +75,7 @@ form.addEventListener("submit", async (submitted) => {
   try {
     await converse(text);
     outcome.hidden = false;
+    log.scrollTop = log.scrollHeight; // the buttons take some of its height
   } catch (problem) {
     tell(error, problem.message);
   } finally {
