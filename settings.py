@@ -18,6 +18,9 @@ Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Hosts = Annotated[tuple[str, ...], NoDecode]
 
 
+MAKE_TOKEN = 'python -c "import secrets; print(secrets.token_urlsafe())"'
+
+
 class SettingsError(UnderstudyError):
     """A setting is wrong; the message names variable, value and what is allowed."""
 
@@ -119,6 +122,13 @@ class Settings(BaseSettings):
             raise ValueError("must be names of hosts with commas between them")
         return value
 
+    @field_validator("brain_api_token")
+    @classmethod
+    def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[!-~]{16,500}", value.get_secret_value()):
+            raise ValueError(f"must be 16 to 500 characters of ASCII without blanks; {MAKE_TOKEN} makes a good one")
+        return value
+
     @field_validator("ollama_keep_alive")
     @classmethod
     def _check_duration(cls, value: str) -> str:
@@ -142,7 +152,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _keep_texts_local(self) -> Self:
         host = urlsplit(self.ollama_base_url).hostname or ""
-        if self.lm_provider == "ollama" and not self.brain_allow_remote_model and not _is_local(host):
+        if self.lm_provider == "ollama" and not self.brain_allow_remote_model and not is_local(host):
             raise ValueError(
                 f"OLLAMA_BASE_URL names {host}, which is not this machine, and customers' texts would go there;"
                 " set BRAIN_ALLOW_REMOTE_MODEL=true if that is wanted"
@@ -156,11 +166,14 @@ def current_settings() -> Settings:
     return Settings()
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Tell whether a name or an address is this machine's own, whatever a name server says."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _line(error: Any) -> str:

@@ -212,6 +212,15 @@ def test_a_token_of_the_wrong_kind_is_refused_without_being_shown(value: Any) ->
     assert TOKEN not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "weak", ["x" * 15, "x" * 501, "sixteen letters and blanks", "sixteen-l\u00e9tters", "x" * 16 + "\n"]
+)
+def test_a_weak_token_is_refused_with_a_way_to_a_good_one(weak: str) -> None:
+    with pytest.raises(SettingsError, match=r"^BRAIN_API_TOKEN=\*\*\*: must be 16 .*secrets\.token_urlsafe") as error:
+        Settings(brain_api_token=weak)
+    assert "\n" not in str(error.value) and weak not in str(error.value)
+
+
 def test_the_token_is_in_no_picture_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAIN_API_TOKEN", TOKEN)
     settings = Settings()
