@@ -2,143 +2,62 @@
 
 import asyncio
 import json
-import os
 import pickle
-import socket
 import sqlite3
-import subprocess
-import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from starlette.applications import Starlette
-from starlette.routing import WebSocketRoute
-from starlette.testclient import TestClient
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.jobs import SCHEDULER
-from understudy.server import guard
+from understudy.tests.server.dev import Server, running
 
 app = pytest.importorskip("understudy.server.app")
-ROOT = Path(__file__).parents[2]
-
-
-class Server:
-    def __init__(self, url: str, gym: Path) -> None:
-        self.url, self.gym = url, gym
-        self.word = f"word-{uuid4()}"
-
-    def call(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return json.load(response)
-
-    def post(self, thread: str, **body: Any) -> Any:
-        return self.call(f"/threads/{thread}/runs/wait", {"assistant_id": "shadow", **body})
-
-    def thread(self) -> str:
-        return str(self.call("/threads", {})["thread_id"])
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    pytest.importorskip("langgraph_api")
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    gym = folder / "brain_gym.db"
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("LANGSMITH", "LANGCHAIN"))}
-    env["RL_GYM_DB_PATH"] = str(gym)
-    env["OPTIMIZED_MODULES_DIR"] = str(folder / "optimized_modules")
-    command = [Path(sys.executable).parent / "langgraph", "dev", "--no-browser", "--no-reload", "--port", str(port)]
-    command += ["--config", ROOT / "langgraph.json"]
     left = folder / ".langgraph_api" / ".langgraph_ops.pckl"
     left.parent.mkdir()
     left.write_bytes(pickle.dumps({}))  # an earlier server's
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
-        server = Server(f"http://127.0.0.1:{port}", gym)
-        for _ in range(200):
-            try:
-                server.call("/ok")
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "log").read_text()
-                time.sleep(0.3)
+    with running(folder) as server:
         yield server
-        process.terminate()
-        process.wait(20)
-    with sqlite3.connect(gym) as connection:
+    with sqlite3.connect(server.gym) as connection:
         assert connection.execute("SELECT * FROM lease").fetchall() == [], "a server that ends gives its lease back"
-    written = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(gym.name)]
+    written = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(server.gym.name)]
     assert [path for path in written if server.word.encode() in path.read_bytes()] == [], "words outside the gym"
     assert left.parent / "store.pckl" in written and left not in written
     assert "Custom checkpointer missing" not in (folder / "log").read_text()
-
-
-def answer(server: Server, path: str, body: Any = None, method: str | None = None, **headers: str) -> tuple[int, Any]:
-    """Status and headers of an answer."""
-    data = None if body is None else json.dumps(body).encode()
-    named = {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    try:
-        with urllib.request.urlopen(urllib.request.Request(server.url + path, data, named, method=method)) as found:
-            return found.status, found.headers
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.headers
 
 
 def test_no_foreign_page_and_nobody_under_another_name_is_answered(server: Server) -> None:
     thread = server.thread()
     own = server.url.removeprefix("http://")
     for path in ("/threads/search", "/runs/stream", "/nowhere"):
-        assert answer(server, path, {}, origin="https://evil.example")[0] == 403
-        assert answer(server, path, {}, origin="null")[0] == 403
+        assert server.answer(path, {}, origin="https://evil.example")[0] == 403
+        assert server.answer(path, {}, origin="null")[0] == 403
         for host in ("evil.example", f"evil.example:{own.rpartition(':')[2]}", "localhost.evil.example", ""):
-            assert answer(server, path, {}, host=host)[0] in (400, 403), host
+            assert server.answer(path, {}, host=host)[0] in (400, 403), host
     for path in ("/internal/truncate", "//internal/truncate", "/internal", "/deploy/x"):
-        assert answer(server, path, {})[0] == 403, path
+        assert server.answer(path, {})[0] == 403, path
     for host in (own, f"localhost:{own.rpartition(':')[2]}", "LOCALHOST"):
-        assert answer(server, f"/threads/{thread}", host=host)[0] == 200, host
-    assert answer(server, f"/threads/{thread}", origin=server.url)[0] == 200
+        assert server.answer(f"/threads/{thread}", host=host)[0] == 200, host
+    assert server.answer(f"/threads/{thread}", origin=server.url)[0] == 200
 
 
 def test_studio_may_call_also_from_the_web_into_this_machine(server: Server) -> None:
     studio = "https://smith.langchain.com"
-    status, headers = answer(server, "/threads/search", {}, origin=studio)
+    status, headers = server.answer("/threads/search", {}, origin=studio)
     assert status == 200 and headers["access-control-allow-origin"] == studio
     asked = {"access_control_request_method": "POST", "access_control_request_private_network": "true"}
-    status, headers = answer(server, "/threads", method="OPTIONS", origin=studio, **asked)
+    status, headers = server.answer("/threads", method="OPTIONS", origin=studio, **asked)
     assert status == 200 and headers["access-control-allow-private-network"] == "true"
-    assert answer(server, "/threads", method="OPTIONS", origin="https://evil.example", **asked)[0] == 403
-
-
-def test_a_foreign_page_opens_no_websocket(home: Path) -> None:
-    async def greet(wire: WebSocket) -> None:
-        await wire.accept()
-        await wire.send_text("hello")
-        await wire.close()
-
-    page = TestClient(Starlette(routes=[WebSocketRoute("/live", greet)], middleware=guard.MIDDLEWARE))
-    for origin in ("https://evil.example", "null", "http://localhost:2025"):
-        with (
-            pytest.raises(WebSocketDisconnect) as refused,
-            page.websocket_connect("ws://localhost:2024/live", headers={"origin": origin}),
-        ):
-            pass
-        assert refused.value.code == 1008
-    for headers in ({}, {"origin": "http://localhost:2024"}, {"origin": guard.STUDIO}):
-        with page.websocket_connect("ws://localhost:2024/live", headers=headers) as wire:
-            assert wire.receive_text() == "hello"
+    assert server.answer("/threads", method="OPTIONS", origin="https://evil.example", **asked)[0] == 403
 
 
 def test_the_server_runs_the_scheduler_once_and_ends_by_giving_its_lease_back(server: Server) -> None:
@@ -171,7 +90,6 @@ async def test_a_server_that_reloads_takes_the_lease_again(home: Path) -> None:
         ({"SCHEDULER_ENABLED": "false"}, "SCHEDULER_ENABLED=false: nothing is learnt or dreamt by itself"),
         ({"RL_GYM_ENABLED": "false"}, "RL_GYM_ENABLED=false: nothing is learnt or dreamt by itself"),
         ({"RL_GYM_DB_PATH": "."}, "nothing is learnt or dreamt by itself: gym .: "),
-        ({"LEASE_SECONDS": "soon"}, "nothing is learnt or dreamt by itself: LEASE_SECONDS='soon'"),
     ],
 )
 async def test_a_server_without_a_scheduler_starts_and_says_why(
