@@ -18,7 +18,8 @@ from understudy.graph.schedule import Scheduler
 from understudy.intake import UnderstudyError
 from understudy.nodes.brain import own_brain
 from understudy.server.api import api
-from understudy.server.guard import MIDDLEWARE
+from understudy.server.guard import MIDDLEWARE, check_start
+from understudy.server.login import ROUTES
 
 log = logging.getLogger("understudy")
 
@@ -68,8 +69,9 @@ def keep_posts_in_memory() -> None:
         Path(runtime.GLOBAL_STORE.filename).unlink(missing_ok=True)
 
 
+check_start()
 keep_posts_in_memory()
-app = FastAPI(lifespan=scheduled, middleware=MIDDLEWARE, openapi_url=None)
+app = FastAPI(routes=ROUTES, lifespan=scheduled, middleware=MIDDLEWARE, openapi_url=None)
 if find_spec("nicegui"):  # an extra
     from understudy.server.pages.mount import add_dashboard
 

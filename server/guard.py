@@ -1,29 +1,54 @@
-"""Who may call `langgraph dev`: programs of this machine, and Studio; no other web page, and nobody under another name.
+"""Who may call `langgraph dev`: programs of this machine or whoever has the token, and Studio; no other web page.
 
-LangGraph's development server answers any page that a browser has open, and has routes that wipe all threads. Being the
-outermost middleware of the app that `langgraph.json` names, this sees every request before any route of either does.
+LangGraph's development server answers any page that a browser has open, and has routes that wipe all threads or answer
+without a log-in. Being the outermost middleware of the app that `langgraph.json` names, these see every request before
+any route of either does.
 """
 
+import multiprocessing
+import os
+import signal
+import sys
 from collections.abc import Collection, Sequence
-from urllib.parse import urlsplit
+from typing import NoReturn
+from urllib.parse import quote, urlsplit
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import PlainTextResponse
+from starlette.requests import HTTPConnection
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from understudy.settings import current_settings
+from understudy.server.problems import answer
+from understudy.server.token import needed_token, proves
+from understudy.settings import MAKE_TOKEN, SettingsError, current_settings, is_local
 
 STUDIO = "https://smith.langchain.com"
 """Where LangGraph Studio's pages come from; `langgraph.json` names it too."""
 
+OURS = "/brain"
+DASHBOARD = "/brain/ui"
+LOGIN = "/brain/login"
+LOGOUT = "/brain/logout"
+
 CLOSED = ("/internal", "/deploy")
 """Routes of the server that answer without a log-in, and that nobody here needs."""
+
+_OPEN = {("GET", "/ok"), ("HEAD", "/ok"), ("GET", LOGIN), ("HEAD", LOGIN), ("POST", LOGIN)}
+"""What is answered without the token: is the server up, and the log-in page."""
+
+_NO_TOKEN = "BRAIN_API_TOKEN is needed: send Authorization: Bearer TOKEN, or log in at /brain/login"
 
 _IN_PROCESS = "/noauth"
 """The root path by which LangGraph's own client calls the server inside its process."""
 
 _EXPOSED = ("x-pagination-total", "x-pagination-next", "content-location")
+
+_FORWARDED = {
+    "forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-host", "x-original-url",
+    "true-client-ip", "fastly-client-ip", "cf-connecting-ip", "cf-ray", "cdn-loop",
+}  # fmt: skip
+"""What proxies add, apart from X-Forwarded-*."""
 
 
 class Guard:
@@ -34,31 +59,114 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 403 with the reason, or let the request through."""
-        why = refusal(scope, current_settings().brain_allowed_hosts)
+        why = refusal(scope, current_settings().brain_allowed_hosts) if _comes_from_outside(scope) else None
         if why is None:
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": why})
         else:
-            await PlainTextResponse(f"{why}\n", 403)(scope, receive, send)
+            await _refuse(answer(403, why), why, scope, receive, send)
+
+
+class Lock:
+    """Refuses who has not the token; where none is set, who is not on this machine."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 or 403 with the reason, send a person to the log-in page, or let the request through."""
+        if not _comes_from_outside(scope) or (scope.get("method"), _path(scope)) in _OPEN:
+            await self._app(scope, receive, send)
+            return
+        call, token = HTTPConnection(scope), needed_token()
+        why = absence(call) if token is None else None if proves(call, token) else _NO_TOKEN
+        if why is None:
+            await self._app(scope, receive, send)
+        else:
+            refused = answer(403, why) if token is None else _ask_for_token(call)
+            await _refuse(refused, why, scope, receive, send)
 
 
 def refusal(scope: Scope, hosts: Collection[str]) -> str | None:
-    """Return why a request is refused, or None."""
-    if scope["type"] not in ("http", "websocket") or scope.get("root_path", "").startswith(_IN_PROCESS):
-        return None
+    """Return why a request is refused whoever sends it, or None."""
     said = _values(scope, b"host")
     host = said[0] if len(said) == 1 else ""
     if "*" not in hosts and _name(host) not in hosts:
         return "this host is not served; BRAIN_ALLOWED_HOSTS names those that are"
+    path = "/" + _path(scope).lstrip("/")
+    own = (f"http://{host}", f"https://{host}")
     for origin in _values(scope, b"origin"):
-        if origin not in (STUDIO, f"http://{host}", f"https://{host}"):
+        if origin not in own and (origin != STUDIO or _is_below(path, OURS)):
             return "pages of this origin may not call"
-    path = "/" + str(scope["path"]).lstrip("/")
-    if any(path == closed or path.startswith(f"{closed}/") for closed in CLOSED):
+    if any(_is_below(path, closed) for closed in CLOSED):
         return "this route is closed"
     return None
+
+
+def absence(call: HTTPConnection) -> str | None:
+    """Return why a caller is taken for one of another machine, or None."""
+    if any(name in _FORWARDED or name.startswith("x-forwarded-") for name in call.headers):
+        return "this came through a proxy, and may be anybody's; set BRAIN_API_TOKEN to let others in"
+    if call.client is None or not is_local(call.client.host):
+        return "only programs of this machine may call; set BRAIN_API_TOKEN to let others in"
+    return None
+
+
+def check_start() -> None:
+    """End the process, with one line, where settings are wrong or others could call without a token.
+
+    LANGGRAPH_API_URL is where `langgraph dev` is about to listen, or its tunnel's address. An image has no such
+    variable: there the lock sees who calls.
+    """
+    try:
+        token = needed_token()
+    except SettingsError as error:
+        _stop(str(error))
+    url = os.environ.get("LANGGRAPH_API_URL")
+    if url and token is None and not is_local(_name(urlsplit(url).netloc) or ""):
+        _stop(f"{url} can be reached by others: set BRAIN_API_TOKEN ({MAKE_TOKEN} makes one), or use --host 127.0.0.1")
+
+
+def _stop(why: str) -> NoReturn:
+    line, reloader = f"understudy: {why}", multiprocessing.parent_process()
+    if reloader is None or reloader.pid is None:
+        raise SystemExit(line)
+    sys.stderr.write(f"{line}\n")
+    os.kill(reloader.pid, signal.SIGHUP)  # left alone it waits for a file to change; SIGTERM would look like success
+    raise SystemExit(1)
+
+
+def _comes_from_outside(scope: Scope) -> bool:
+    inside = f"{scope.get('root_path', '')}/".startswith(f"{_IN_PROCESS}/")
+    return scope["type"] in ("http", "websocket") and not inside
+
+
+async def _refuse(refused: Response, why: str, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": why})
+    else:
+        await refused(scope, receive, send)
+
+
+def _ask_for_token(call: HTTPConnection) -> Response:
+    """Send whoever looks at a page to the log-in, and answer programs 401."""
+    path = _path(call.scope)
+    looks = call.scope.get("method") == "GET" and _is_below(path, DASHBOARD)
+    if "text/html" not in call.headers.get("accept", "") or not (looks or path == LOGOUT):
+        return answer(401, _NO_TOKEN, {"www-authenticate": "Bearer"})
+    query = call.scope["query_string"].decode("latin-1")
+    wanted = quote(str(call.scope["path"])) + (f"?{query}" if query else "")
+    page = str(call.scope.get("root_path", "")) + LOGIN
+    return RedirectResponse(f"{page}?next={quote(wanted)}" if looks else page, 303)
+
+
+def _path(scope: Scope) -> str:
+    """Return the path below the prefix that the whole server may have."""
+    return str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
 
 
 def _values(scope: Scope, name: bytes) -> Sequence[str]:
@@ -84,4 +192,5 @@ MIDDLEWARE = [
         expose_headers=list(_EXPOSED),
         allow_private_network=True,
     ),
+    Middleware(Lock),  # inside, so that Studio may ask without the token, and read that one is needed
 ]

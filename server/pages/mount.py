@@ -39,7 +39,7 @@ class Closed:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["content-security-policy"] = POLICY
-                headers["referrer-policy"] = "no-referrer"
+                headers["referrer-policy"] = "same-origin"  # no-referrer would make a form's Origin null
                 headers["x-content-type-options"] = "nosniff"
                 if headers.get("content-type", "").startswith("text/html"):
                     headers["cache-control"] = "no-store"
