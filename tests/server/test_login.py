@@ -62,6 +62,8 @@ def test_a_wrong_token_gets_the_page_again(browser: TestClient, said: str) -> No
 def test_a_form_of_any_size_or_kind_is_survived(browser: TestClient) -> None:
     for body in (b"", b"\xff\xfe", b"token", b"&" * 4000, b"token=" + b"x" * 9_000_000, b"a=1&token=" + TOKEN.encode()):
         assert browser.post(guard.LOGIN, content=body).status_code == 401
+    long = b"a=" + b"x" * login.LONGEST_FORM + b"&token=" + quote(TOKEN).encode()
+    assert browser.post(guard.LOGIN, content=long).status_code == 401
     assert browser.post(guard.LOGIN, content=f"a=1&token=%20{quote(TOKEN)}%0A".encode()).status_code == 303
 
 

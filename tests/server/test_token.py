@@ -100,7 +100,8 @@ def test_studio_works_with_the_token(server: Server) -> None:
     asked = {"access_control_request_method": "POST", "access_control_request_private_network": "true"}
     status, answered = server.answer("/threads/search", method="OPTIONS", origin=guard.STUDIO, **asked)
     assert status == 200 and answered["access-control-allow-private-network"] == "true"
-    for headers, expected in (({}, 401), ({"x_auth_scheme": "langsmith"}, 401), (BEARER, 200)):
+    own = {"x_auth_scheme": "langsmith"}  # what Studio's requests carry, with the token or without
+    for headers, expected in (({}, 401), (own, 401), (BEARER, 200), ({**own, **BEARER}, 200)):
         status, answered = server.answer("/threads/search", {}, origin=guard.STUDIO, **headers)
         assert (status, answered["access-control-allow-origin"]) == (expected, guard.STUDIO)
 
