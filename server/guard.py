@@ -127,12 +127,18 @@ def check_start() -> None:
 
 
 def _stop(why: str) -> NoReturn:
-    line, reloader = f"understudy: {why}", multiprocessing.parent_process()
-    if reloader is None or reloader.pid is None:
+    line, reloader = f"understudy: {why}", _reloader()
+    if reloader is None:
         raise SystemExit(line)
     sys.stderr.write(f"{line}\n")
-    os.kill(reloader.pid, signal.SIGHUP)  # left alone it waits for a file to change; SIGTERM would look like success
+    os.kill(reloader, signal.SIGUSR1)  # SIGTERM would look like success, and nohup keeps SIGHUP off
     raise SystemExit(1)
+
+
+def _reloader() -> int | None:
+    """Return the process that started this one and would wait for a file to change, if there is one: uvicorn's."""
+    started, by = getattr(multiprocessing.current_process(), "_target", None), multiprocessing.parent_process()
+    return by.pid if by is not None and getattr(started, "__module__", "") == "uvicorn._subprocess" else None
 
 
 def _comes_from_outside(scope: Scope) -> bool:
