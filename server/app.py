@@ -71,7 +71,7 @@ def keep_posts_in_memory() -> None:
 
 check_start()
 keep_posts_in_memory()
-app = FastAPI(routes=ROUTES, lifespan=scheduled, middleware=MIDDLEWARE, openapi_url=None)
+app = FastAPI(routes=[*ROUTES], lifespan=scheduled, middleware=MIDDLEWARE, openapi_url=None)
 if find_spec("nicegui"):  # an extra
     from understudy.server.pages.mount import add_dashboard
 

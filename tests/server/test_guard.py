@@ -211,7 +211,7 @@ def wrong_proofs() -> list[dict[str, str]]:
     ]
 
 
-@pytest.mark.parametrize("said", wrong_proofs(), ids=str)
+@pytest.mark.parametrize("said", wrong_proofs(), ids=lambda said: "-".join(said))  # a session is of its time
 def test_what_is_not_the_token_opens_nothing(token: str, said: dict[str, str]) -> None:
     raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in said.items()]
     assert caller().get("/threads", headers=raw).status_code == 401
