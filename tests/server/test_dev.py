@@ -6,61 +6,105 @@ import pickle
 import sqlite3
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from understudy.benchmarks.dev_server import DevServer, langgraph_dev
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.jobs import SCHEDULER
-from understudy.tests.server.dev import Server, running
+from understudy.server import guard
 
 app = pytest.importorskip("understudy.server.app")
 
 
+WORD = f"word-{uuid4()}"
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+    pytest.importorskip("langgraph_api")
     folder = tmp_path_factory.mktemp("server")
     left = folder / ".langgraph_api" / ".langgraph_ops.pckl"
     left.parent.mkdir()
     left.write_bytes(pickle.dumps({}))  # an earlier server's
-    with running(folder) as server:
+    with langgraph_dev(folder) as server:
         yield server
     with sqlite3.connect(server.gym) as connection:
         assert connection.execute("SELECT * FROM lease").fetchall() == [], "a server that ends gives its lease back"
     written = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(server.gym.name)]
-    assert [path for path in written if server.word.encode() in path.read_bytes()] == [], "words outside the gym"
+    assert [path for path in written if WORD.encode() in path.read_bytes()] == [], "words outside the gym"
     assert left.parent / "store.pckl" in written and left not in written
-    assert "Custom checkpointer missing" not in (folder / "log").read_text()
+    assert "Custom checkpointer missing" not in server.log
 
 
-def test_no_foreign_page_and_nobody_under_another_name_is_answered(server: Server) -> None:
+def answer(
+    server: DevServer, path: str, body: Any = None, method: str | None = None, **headers: str
+) -> tuple[int, Any]:
+    """Status and headers of an answer."""
+    data = None if body is None else json.dumps(body).encode()
+    named = {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(server.url + path, data, named, method=method)) as found:
+            return found.status, found.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers
+
+
+def test_no_foreign_page_and_nobody_under_another_name_is_answered(server: DevServer) -> None:
     thread = server.thread()
     own = server.url.removeprefix("http://")
     for path in ("/threads/search", "/runs/stream", "/nowhere"):
-        assert server.answer(path, {}, origin="https://evil.example")[0] == 403
-        assert server.answer(path, {}, origin="null")[0] == 403
+        assert answer(server, path, {}, origin="https://evil.example")[0] == 403
+        assert answer(server, path, {}, origin="null")[0] == 403
         for host in ("evil.example", f"evil.example:{own.rpartition(':')[2]}", "localhost.evil.example", ""):
-            assert server.answer(path, {}, host=host)[0] in (400, 403), host
+            assert answer(server, path, {}, host=host)[0] in (400, 403), host
     for path in ("/internal/truncate", "//internal/truncate", "/internal", "/deploy/x"):
-        assert server.answer(path, {})[0] == 403, path
+        assert answer(server, path, {})[0] == 403, path
     for host in (own, f"localhost:{own.rpartition(':')[2]}", "LOCALHOST"):
-        assert server.answer(f"/threads/{thread}", host=host)[0] == 200, host
-    assert server.answer(f"/threads/{thread}", origin=server.url)[0] == 200
+        assert answer(server, f"/threads/{thread}", host=host)[0] == 200, host
+    assert answer(server, f"/threads/{thread}", origin=server.url)[0] == 200
 
 
-def test_studio_may_call_also_from_the_web_into_this_machine(server: Server) -> None:
+def test_studio_may_call_also_from_the_web_into_this_machine(server: DevServer) -> None:
     studio = "https://smith.langchain.com"
-    status, headers = server.answer("/threads/search", {}, origin=studio)
+    status, headers = answer(server, "/threads/search", {}, origin=studio)
     assert status == 200 and headers["access-control-allow-origin"] == studio
     asked = {"access_control_request_method": "POST", "access_control_request_private_network": "true"}
-    status, headers = server.answer("/threads", method="OPTIONS", origin=studio, **asked)
+    status, headers = answer(server, "/threads", method="OPTIONS", origin=studio, **asked)
     assert status == 200 and headers["access-control-allow-private-network"] == "true"
-    assert server.answer("/threads", method="OPTIONS", origin="https://evil.example", **asked)[0] == 403
+    assert answer(server, "/threads", method="OPTIONS", origin="https://evil.example", **asked)[0] == 403
 
 
-def test_the_server_runs_the_scheduler_once_and_ends_by_giving_its_lease_back(server: Server) -> None:
+def test_a_foreign_page_opens_no_websocket(home: Path) -> None:
+    async def greet(wire: WebSocket) -> None:
+        await wire.accept()
+        await wire.send_text("hello")
+        await wire.close()
+
+    page = TestClient(Starlette(routes=[WebSocketRoute("/live", greet)], middleware=guard.MIDDLEWARE))
+    for origin in ("https://evil.example", "null", "http://localhost:2025"):
+        with (
+            pytest.raises(WebSocketDisconnect) as refused,
+            page.websocket_connect("ws://localhost:2024/live", headers={"origin": origin}),
+        ):
+            pass
+        assert refused.value.code == 1008
+    for headers in ({}, {"origin": "http://localhost:2024"}, {"origin": guard.STUDIO}):
+        with page.websocket_connect("ws://localhost:2024/live", headers=headers) as wire:
+            assert wire.receive_text() == "hello"
+
+
+def test_the_server_runs_the_scheduler_once_and_ends_by_giving_its_lease_back(server: DevServer) -> None:
     with sqlite3.connect(server.gym) as gym:
         for _ in range(500):
             if found := gym.execute("SELECT name, json_extract(what, '$.command') FROM lease").fetchall():
@@ -90,6 +134,7 @@ async def test_a_server_that_reloads_takes_the_lease_again(home: Path) -> None:
         ({"SCHEDULER_ENABLED": "false"}, "SCHEDULER_ENABLED=false: nothing is learnt or dreamt by itself"),
         ({"RL_GYM_ENABLED": "false"}, "RL_GYM_ENABLED=false: nothing is learnt or dreamt by itself"),
         ({"RL_GYM_DB_PATH": "."}, "nothing is learnt or dreamt by itself: gym .: "),
+        ({"LEASE_SECONDS": "soon"}, "nothing is learnt or dreamt by itself: LEASE_SECONDS='soon'"),
     ],
 )
 async def test_a_server_without_a_scheduler_starts_and_says_why(
@@ -112,7 +157,7 @@ def user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
-def test_two_posts_on_a_thread_are_one_conversation(server: Server) -> None:
+def test_two_posts_on_a_thread_are_one_conversation(server: DevServer) -> None:
     thread = server.thread()
     first = server.post(thread, input={"messages": [user("Can you take my van on Friday?")]})
     reply = {"role": "assistant", "content": "At what time?", "additional_kwargs": {"action": "ask_time"}}
@@ -137,24 +182,24 @@ def test_two_posts_on_a_thread_are_one_conversation(server: Server) -> None:
     assert saved == found == (2,)
 
 
-def test_what_is_posted_is_in_the_gym_alone(server: Server) -> None:
+def test_what_is_posted_is_in_the_gym_alone(server: DevServer) -> None:
     thread = server.thread()
-    server.post(thread, input={"messages": [user(f"please note {server.word}")]})
+    server.post(thread, input={"messages": [user(f"please note {WORD}")]})
     for wrong in (
-        {"messages": [{"role": "user", "text": server.word}]},
-        {"messages": [{"role": server.word, "content": "x"}]},
-        {"conversation_id": server.word * 9},
-        {"state": server.word},
-        {"outcome": {"workflow_outcome": server.word}},
-        {"label": {"turn": 0, "fields": {"intent": server.word}}},
+        {"messages": [{"role": "user", "text": WORD}]},
+        {"messages": [{"role": WORD, "content": "x"}]},
+        {"conversation_id": WORD * 9},
+        {"state": WORD},
+        {"outcome": {"workflow_outcome": WORD}},
+        {"label": {"turn": 0, "fields": {"intent": WORD}}},
     ):
         assert "__error__" in server.post(thread, input={"messages": [], **wrong})
     with sqlite3.connect(server.gym) as gym:
-        found = gym.execute("SELECT count(*) FROM events WHERE instr(text, ?)", [server.word]).fetchone()
+        found = gym.execute("SELECT count(*) FROM events WHERE instr(text, ?)", [WORD]).fetchone()
     assert found == (1,)  # that no other file has it is seen when the server has ended, and has written all it writes
 
 
-def test_a_thread_is_copied_and_deleted_with_its_checkpoints(server: Server) -> None:
+def test_a_thread_is_copied_and_deleted_with_its_checkpoints(server: DevServer) -> None:
     thread = server.thread()
     server.post(thread, input={"messages": [user("Can you take my van on Friday?")]})
     copy = server.call(f"/threads/{thread}/copy", {})["thread_id"]
@@ -165,7 +210,7 @@ def test_a_thread_is_copied_and_deleted_with_its_checkpoints(server: Server) -> 
     assert server.post(copy, input={"messages": [user("at nine")]})["turn"] == 1
 
 
-def test_a_state_can_be_changed_also_where_nothing_was_said_yet(server: Server) -> None:
+def test_a_state_can_be_changed_also_where_nothing_was_said_yet(server: DevServer) -> None:
     (assistant,) = server.call("/assistants/search", {"graph_id": "shadow"})
     silent = server.call("/threads", {"metadata": {"graph_id": "shadow", "assistant_id": assistant["assistant_id"]}})
     spoken = server.thread()
@@ -175,7 +220,7 @@ def test_a_state_can_be_changed_also_where_nothing_was_said_yet(server: Server) 
         assert server.call(f"/threads/{thread}/state")["values"]["state"] == {"tier": "gold"}
 
 
-def test_a_whole_conversation_can_be_posted_at_once(server: Server) -> None:
+def test_a_whole_conversation_can_be_posted_at_once(server: DevServer) -> None:
     thread = server.thread()
     answer = server.post(thread, input={"conversation_id": "long", "messages": [user(f"m{i}") for i in range(12)]})
     assert answer["turn"] == 11 and answer["conversation_id"] == "long"
@@ -193,7 +238,7 @@ def test_a_whole_conversation_can_be_posted_at_once(server: Server) -> None:
         ({"input": {"messages": [user("x")]}, "context": {"profile": "../../etc/passwd"}}, "profile"),
     ],
 )
-def test_input_of_the_wrong_shape_says_which_field(server: Server, body: dict[str, Any], field: str) -> None:
+def test_input_of_the_wrong_shape_says_which_field(server: DevServer, body: dict[str, Any], field: str) -> None:
     thread = server.thread()
     try:
         answer = json.dumps(server.post(thread, **body))
@@ -205,12 +250,12 @@ def test_input_of_the_wrong_shape_says_which_field(server: Server, body: dict[st
     assert server.post(thread, input={"messages": [user("hello")]})["faults"] == []
 
 
-def test_a_posted_context_cannot_bring_settings(server: Server) -> None:
+def test_a_posted_context_cannot_bring_settings(server: DevServer) -> None:
     body = {"input": {"messages": [user("x")]}, "context": {"brain": {"settings": {"rl_gym_db_path": "/nowhere/x.db"}}}}
     assert server.post(server.thread(), **body)["faults"] == []
 
 
-def test_studio_gets_its_form_and_its_picture(server: Server) -> None:
+def test_studio_gets_its_form_and_its_picture(server: DevServer) -> None:
     (assistant,) = server.call("/assistants/search", {"graph_id": "shadow"})
     schemas = server.call(f"/assistants/{assistant['assistant_id']}/schemas")
     posted, context = schemas["input_schema"]["properties"], schemas["context_schema"]["properties"]
@@ -224,7 +269,7 @@ def test_studio_gets_its_form_and_its_picture(server: Server) -> None:
     assert {"load", "conflict", "intent", "quality", "goals", "response", "record"} <= nodes
 
 
-def test_an_optimisation_can_be_started_and_says_what_became_of_it(server: Server) -> None:
+def test_an_optimisation_can_be_started_and_says_what_became_of_it(server: DevServer) -> None:
     thread = server.thread()
     server.post(thread, input={"messages": [user("Can you take my van on Friday?")]})
     run = {"assistant_id": "optimization", "input": {"modules": ["intent"]}}
@@ -237,7 +282,7 @@ def test_an_optimisation_can_be_started_and_says_what_became_of_it(server: Serve
     assert {"profile", "modules", "newest"} <= set(form) and form["modules"]["description"] == "Empty takes all."
 
 
-def test_a_dream_cycle_has_a_form_and_runs_from_studio(server: Server) -> None:
+def test_a_dream_cycle_has_a_form_and_runs_from_studio(server: DevServer) -> None:
     (assistant,) = server.call("/assistants/search", {"graph_id": "dream"})
     schemas = server.call(f"/assistants/{assistant['assistant_id']}/schemas")
     fields = schemas["input_schema"]["properties"]
