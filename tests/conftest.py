@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Leave what is imported to itself: looking through it for garbage takes a tenth of the tests' time."""
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once what was not tested, and why."""
+    why = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
+    for reason, count in why.items():
+        terminalreporter.write_line(f"{count} not run: {reason.removeprefix('Skipped: ')}")
 
 
 @pytest.fixture(autouse=True)
