@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUTF8 = 1
 
-.PHONY: demo test check bench prove studio clean
+.PHONY: demo test check bench prove screenshots studio clean
 
 demo: .venv/installed
 	$(BIN)/understudy demo
@@ -22,6 +22,9 @@ bench: .venv/installed
 
 prove: .venv/installed
 	$(BIN)/python benchmarks/prove.py
+
+screenshots: .venv/installed
+	$(BIN)/python docs/screenshots.py
 
 studio: .venv/installed
 	$(BIN)/langgraph dev --n-jobs-per-worker 4
