@@ -9,6 +9,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.graph import Graph
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langsmith import tracing_context
@@ -67,6 +68,17 @@ def _close(saver: GymSaver) -> None:
 
 class UntracedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     """A compiled graph whose runs are not traced unless BRAIN_TRACING says so, whatever the host exports."""
+
+    def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+        """Draw it without the handlers of its nodes' errors: they are no steps, and nothing leads to them."""
+        drawn = super().get_graph(config, xray=xray)
+        for name in [name for name in drawn.nodes if name.startswith("__error_handler__")]:
+            del drawn.nodes[name]
+        return drawn
+
+    async def aget_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+        """Draw it as `get_graph` does, for LangGraph's server."""
+        return self.get_graph(config, xray=xray)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
         """Run as LangGraph does; checkpoints say of which graph they are."""
