@@ -91,12 +91,14 @@ def gym_to_observe(brain: Brain) -> Gym:
     return gym
 
 
-async def run_turn(graph: OneCheckpointGraph, brain: Brain, conversation_id: str, **input: Any) -> dict[str, Any]:
-    """Run the shadow graph once for a conversation."""
+async def run_turn(
+    graph: OneCheckpointGraph, brain: Brain, conversation_id: str, *, upto: int | None = None, **input: Any
+) -> dict[str, Any]:
+    """Run the shadow graph once for a conversation, up to a sequence number of its log."""
     answer: dict[str, Any] = await graph.ainvoke(
         {"conversation_id": conversation_id, **input},
         {"configurable": {"thread_id": thread_of(conversation_id)}},
-        context=WithBrain(use_optimized=brain.settings.use_optimized_modules, brain=brain),
+        context=WithBrain(use_optimized=brain.settings.use_optimized_modules, brain=brain, upto=upto),
     )
     return answer
 

@@ -120,13 +120,13 @@ def registered_profile(name: str, own: str) -> Profile:
     Raises:
         ProfileError: it is none of these.
     """
-    if re.fullmatch(r"[a-z0-9_]{1,40}", name):
+    if re.fullmatch(r"[a-z0-9_]{1,40}", str(name)):
         mine = load_profile(own)
         if mine.name == name:
             return mine
         if name in bundled():
             return load_profile(name)
-    raise ProfileError(f"no profile {name[:60]!r}; there are {_names(bundled())}, and the one BRAIN_PROFILE names")
+    raise ProfileError(f"no profile {str(name)[:60]!r}; there are {_names(bundled())}, and the one BRAIN_PROFILE names")
 
 
 @cache

@@ -2,16 +2,21 @@
 
 from dataclasses import dataclass, field
 from operator import add
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import UntrackedValue
 from langgraph.graph.message import add_messages
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict  # pydantic wants it below Python 3.12
 
-from understudy.events import Line
+from understudy.events import Label, Line, Outcome
 from understudy.intake import InputError, short_name, table
+
+ModuleName = Literal["conflict", "intent", "quality", "goals", "response", "personalize"]
+"""What forms offer; a test holds it against the registry."""
+
+MODULE_NAMES: tuple[str, ...] = get_args(ModuleName)
 
 
 class Reading(BaseModel):
@@ -74,10 +79,12 @@ def join_messages(old: Any, new: Any) -> Any:
 def newest_name(old: str, new: Any) -> str:
     """Take a conversation's id when one is given; checked here, before a wrong one can stay in the thread.
 
+    An empty field of a form is none.
+
     Raises:
         InputError: it is no name.
     """
-    return old if new is None else short_name("conversation_id", new)
+    return old if new in (None, "") else short_name("conversation_id", new)
 
 
 def newest_table(old: dict[str, Any], new: Any) -> dict[str, Any]:
@@ -107,22 +114,47 @@ class Context:
     """What one run may choose."""
 
     profile: Annotated[
-        str | None, Field(title="Profile", description="Registered name; empty takes BRAIN_PROFILE.", examples=["star"])
+        str | None,
+        Field(
+            title="Profile",
+            description="Name of a profile, for a conversation that begins or a job; empty takes BRAIN_PROFILE.",
+            examples=["star"],
+        ),
     ] = None
     use_optimized: Annotated[
-        bool, Field(title="Use optimised modules", description="Off runs the hand-written baselines, v0.0.")
+        bool,
+        Field(title="Use optimised modules", description="Off reads turns with the hand-written baselines, v0.0."),
     ] = True
     versions: Annotated[
         dict[str, str],
-        Field(title="Versions", description="Fix single modules to a version.", examples=[{"intent": "v0.0"}]),
+        Field(
+            title="Versions",
+            description="Read turns with these versions of single modules.",
+            examples=[{"intent": "v0.0"}],
+            json_schema_extra={"propertyNames": {"enum": list(MODULE_NAMES)}},
+        ),
     ] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Check what may have been posted.
 
+        Raises:
+            InputError: a field does not have its shape; the message names it.
+        """
+        if not isinstance(self.profile, str | None):
+            raise InputError("context.profile: must be the name of a profile")
+        if not isinstance(self.use_optimized, bool):
+            raise InputError("context.use_optimized: must be true or false")
+        chosen: Any = self.versions
+        if not isinstance(chosen, dict) or not all(isinstance(version, str) for version in chosen.values()):
+            raise InputError('context.versions: must be a JSON object such as {"intent": "v0.0"}')
+        if not set(chosen) <= set(MODULE_NAMES):
+            raise InputError(f"context.versions: there are the modules {', '.join(MODULE_NAMES)}")
+
+
+# LangGraph takes a field's channel or reducer from the last place of its annotation.
 class ShadowInput(TypedDict, total=False):
-    """What a chat app posts: what is new in one conversation.
-
-    LangGraph takes a field's channel or reducer from the last place of its annotation.
-    """
+    """What is new in one conversation; nothing new is no error."""
 
     messages: Annotated[
         list[AnyMessage],
@@ -151,25 +183,37 @@ class ShadowInput(TypedDict, total=False):
     ]
     outcome: Annotated[
         dict[str, Any] | None,
-        Field(
-            title="Outcome",
-            description="How it ended; closes the conversation.",
-            examples=[{"workflow_outcome": "success", "user_satisfaction": 0.9}],
+        WithJsonSchema(
+            {
+                **Outcome.model_json_schema(),
+                "title": "Outcome",
+                "description": "How it ended; closes the conversation.",
+                "examples": [{"workflow_outcome": "success", "user_satisfaction": 0.9}],
+            }
         ),
         UntrackedValue,
     ]
     label: Annotated[
         dict[str, Any] | None,
-        Field(
-            title="Label",
-            description="What a reviewer says is true of one turn.",
-            examples=[{"turn": 0, "fields": {"intent": "booking"}}],
+        WithJsonSchema(
+            {
+                **Label.model_json_schema(),
+                "title": "Label",
+                "description": "What a reviewer says is true of one turn; turns count from 0.",
+                "examples": [{"turn": 0, "fields": {"intent": "booking"}}],
+            }
         ),
         UntrackedValue,
     ]
-    upto: Annotated[
+    again: Annotated[
         int | None,
-        Field(title="Up to", description="Handle the log no further than this sequence number; empty handles all."),
+        Field(
+            title="Read a turn again",
+            description="Number of a turn of this conversation, from 0. It is read with the versions of the context; "
+            "nothing is recorded. Nothing else may be posted with it.",
+            examples=[0],
+            ge=0,
+        ),
         UntrackedValue,
     ]
 
@@ -177,13 +221,18 @@ class ShadowInput(TypedDict, total=False):
 class ShadowOutput(TypedDict, total=False):
     """What the shadow saw. Nothing of it is for the customer; `messages` is not among it."""
 
-    conversation_id: str
-    turn: int | None
-    decision_id: str | None
-    readings: dict[str, Any]
-    faults: list[dict[str, Any]]
-    versions: dict[str, str]
-    personalization_suggestion: dict[str, Any] | None
+    conversation_id: Annotated[str, Field(title="Conversation")]
+    turn: Annotated[int | None, Field(title="Turn", description="From 0; null: nothing that is to be read was new.")]
+    decision_id: Annotated[
+        str | None, Field(title="Decision", description="The row in brain_decisions; null: none was written.")
+    ]
+    readings: Annotated[dict[str, Any], Field(title="Readings", description="By module, what it says of the turn.")]
+    faults: Annotated[list[dict[str, Any]], Field(title="Faults", description="Modules that could not answer.")]
+    versions: Annotated[dict[str, str], Field(title="Versions", description="Of each module, which one answered.")]
+    personalization_suggestion: Annotated[
+        dict[str, Any] | None,
+        Field(title="Personal touch", description="What it would have changed in the newest reply of production."),
+    ]
 
 
 class ShadowState(ShadowInput, total=False):
@@ -216,16 +265,31 @@ class ShadowState(ShadowInput, total=False):
 class OptimizationInput(TypedDict, total=False):
     """What an optimisation may be told; empty takes everything of BRAIN_PROFILE."""
 
-    profile: Annotated[str, Field(title="Profile", description="Empty takes BRAIN_PROFILE.", examples=["star"])]
-    modules: Annotated[list[str], Field(title="Modules", description="Empty takes all.", examples=[["intent"]])]
-    newest: Annotated[int, Field(title="Newest", description="How many decisions are considered, newest first.")]
-    run_id: Annotated[str, Field(title="Run", description="Name of the run; empty gives it one.")]
+    profile: Annotated[
+        str, Field(title="Profile", description="Empty takes the context's, or BRAIN_PROFILE.", examples=["star"])
+    ]
+    modules: Annotated[
+        list[str],
+        Field(
+            title="Modules",
+            description="Empty takes all but personalize.",
+            examples=[["intent"]],
+            json_schema_extra={"items": {"type": "string", "enum": list(MODULE_NAMES)}, "uniqueItems": True},
+        ),
+    ]
+    newest: Annotated[
+        int,
+        Field(title="Newest", description="How many decisions are considered, newest first; empty: 6000.", ge=1),
+    ]
+    run_id: Annotated[
+        str, Field(title="Run", description="Name of the run; empty gives it one.", examples=["before-the-holidays"])
+    ]
 
 
 class OptimizationOutput(TypedDict, total=False):
     """What became of every module."""
 
-    report: dict[str, Any]
+    report: Annotated[dict[str, Any], Field(title="Report", description="As `understudy optimize --json` prints it.")]
 
 
 class OptimizationState(OptimizationInput, OptimizationOutput, total=False):
@@ -240,17 +304,22 @@ class OptimizationState(OptimizationInput, OptimizationOutput, total=False):
 class DreamInput(TypedDict, total=False):
     """What a dream cycle may be told; empty takes BRAIN_PROFILE and DREAM_COUNT."""
 
-    profile: Annotated[str, Field(title="Profile", description="Empty takes BRAIN_PROFILE.", examples=["star"])]
-    count: Annotated[
-        int, Field(title="Dreams", description="How many are wanted; empty takes DREAM_COUNT.", ge=1, le=5000)
+    profile: Annotated[
+        str, Field(title="Profile", description="Empty takes the context's, or BRAIN_PROFILE.", examples=["star"])
     ]
-    cycle: Annotated[str, Field(title="Cycle", description="Name of the cycle; empty gives it one.")]
+    count: Annotated[
+        int,
+        Field(
+            title="Dreams", description="How many are wanted; empty takes DREAM_COUNT.", ge=1, le=5000, examples=[20]
+        ),
+    ]
+    cycle: Annotated[str, Field(title="Cycle", description="Name of the cycle; empty gives it one.", examples=["may"])]
 
 
 class DreamOutput(TypedDict, total=False):
     """How many dreams were kept, and why others were not."""
 
-    report: dict[str, Any]
+    report: Annotated[dict[str, Any], Field(title="Report", description="As `understudy dream --json` prints it.")]
 
 
 class DreamState(DreamInput, DreamOutput, total=False):

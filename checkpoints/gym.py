@@ -161,6 +161,14 @@ class Gym(GymFile):
         )  # fmt: skip
         return [_event(row) for row in reversed(rows)]
 
+    def customer_message(self, conversation_id: str, turn: int) -> Event | None:
+        """Return the customer message with which a turn began, or None when there is no such turn."""
+        row = self.row(
+            f"SELECT {_EVENT} FROM events WHERE conversation_id = ? AND turn = ? AND kind = 'customer_message'",
+            conversation_id, turn,
+        )  # fmt: skip
+        return _event(row) if row else None
+
     def profile_of(self, conversation_id: str) -> str | None:
         """Return the profile that the conversation began with, or None when it is unknown."""
         row = self.row("SELECT profile FROM events WHERE conversation_id = ? LIMIT 1", conversation_id)

@@ -131,11 +131,18 @@ class WithBrain(Context):
     """The context of a caller in this process that brings its own settings; it cannot be posted from outside."""
 
     brain: Brain | None = None
+    upto: int | None = None
+    """The log is handled up to this sequence number; None: all of it."""
 
 
 def brain_of(context: Context | None) -> Brain:
     """Return the brain that a run works with: the caller's, else this process's own."""
     return (context.brain if isinstance(context, WithBrain) else None) or own_brain()
+
+
+def end_of_log(context: Context | None) -> int | None:
+    """Return the sequence number up to which a run handles the log, or None for all of it."""
+    return context.upto if isinstance(context, WithBrain) else None
 
 
 @cache

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from understudy.checkpoints.gym import Gym
 from understudy.events import BrainDecision, Line
-from understudy.intake import clean_text, plain
+from understudy.intake import InputError, clean_text, plain
 from understudy.lm.adapter import AnswerAdapter, Predict
 from understudy.lm.errors import AnswerEndless, AnswerError, AnswerTimeout, ModelError, PromptTooLong, RequestRefused
 from understudy.nodes.brain import Brain, brain_of
@@ -173,7 +173,14 @@ def _called(program: Any, inputs: Mapping[str, Any]) -> Any:
 
 
 async def read(faculty: Faculty, state: ShadowState, runtime: Runtime[Context]) -> Update:
-    """Let a module say what it sees in the turn, in the version that `load` fixed."""
+    """Let a module say what it sees in the turn, in the version that `load` fixed.
+
+    Raises:
+        InputError: somebody has edited a checkpoint, and lets it run on from there.
+        UnderstudyError: it cannot answer.
+    """
+    if "history" not in state:
+        raise InputError("what was said before is kept in the log alone; post `again` with the number of the turn")
     brain = brain_of(runtime.context)
     version = state["versions"][faculty.name]
     program = brain.program(faculty, state["profile"], version)

@@ -3,22 +3,24 @@
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Annotated
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
 from langgraph.types import Overwrite
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from understudy.checkpoints.gym import Gym
 from understudy.events import Event, Label, Outcome, said
 from understudy.intake import InputError, shape_error, unquoted
 from understudy.messages import chat_of
-from understudy.nodes.brain import Brain, brain_of
+from understudy.nodes.brain import Brain, brain_of, end_of_log
 from understudy.nodes.faculty import Update
 from understudy.nodes.labels import fitting
 from understudy.nodes.modules import MODULES, READERS
+from understudy.profile import Profile
 from understudy.state import Context, ShadowState
 
 KEPT_MESSAGES = 8
@@ -32,11 +34,14 @@ class Posted(BaseModel):
 
     outcome: Outcome | None = None
     label: Label | None = None
-    upto: int | None = None
+    again: Annotated[int, Field(strict=True, ge=0)] | None = None
 
 
 def load(state: ShadowState, runtime: Runtime[Context]) -> Update:
     """Write what was posted to the log, and return the oldest turn that waits there, or a turn of None.
+
+    A turn that is to be read `again` is returned instead; so is that of the checkpoint when nothing is new and the
+    context names versions.
 
     Raises:
         InputError: what was posted does not have its shape; the message names the field.
@@ -58,10 +63,13 @@ def load(state: ShadowState, runtime: Runtime[Context]) -> Update:
         # Logged now or refused: a second round for the turns that still wait must not find them again.
         "outcome": None,
         "label": None,
+        "again": None,
     }
     if not brain.settings.brain_enabled:
         return {**base, **_NOTHING_NEW}
     if brain.gym is None:
+        if posted.again is not None:
+            raise InputError("again: RL_GYM_ENABLED=false, so no turn is kept")
         return {**base, **_newest_of(state, brain, context)}
     return {**base, **_oldest_waiting(brain.gym, conversation_id, posted, state, brain, context)}
 
@@ -91,33 +99,69 @@ def _oldest_waiting(
         except InputError as error:
             raise InputError(error.public) from None  # a server logs it
         posted = posted.model_copy(update={"label": label})
-    if new := list(_events(state, posted, known_ids=gym.known_ids(conversation_id, _ids(state)))):
+    new = list(_events(state, posted, known_ids=gym.known_ids(conversation_id, _ids(state))))
+    if posted.again is not None:
+        if new:
+            raise InputError("again: goes alone; post what is new in a run of its own")
+        return _as_it_was(gym, conversation_id, posted.again, profile, brain, context)
+    if new:
         gym.append(conversation_id, new, profile.name)
-    events = gym.pending(conversation_id, posted.upto)
+    events = gym.pending(conversation_id, end_of_log(context))
     if not events:
-        return _NOTHING_NEW
+        turn = state.get("turn")
+        if not context.versions or turn is None or not gym.has_turn(conversation_id, turn):
+            return _NOTHING_NEW
+        # Studio's fork: from the checkpoint of a turn, with other versions, and nothing else.
+        return _as_it_was(gym, conversation_id, turn, profile, brain, context)
     last_seq = events[-1].seq
     update: Update = {
         "profile": profile.name,
         "last_seq": last_seq,
         "turn": None,
         "decision_id": None,
-        "messages": Overwrite([_message(e) for e in gym.messages(conversation_id, last_seq, KEPT_MESSAGES)]),
+        "messages": _said_until(gym, conversation_id, last_seq),
     }
     customer = next((event for event in events if event.kind == "customer_message"), None)
     if customer is not None:
-        update |= {
-            "turn": customer.turn,
-            "message": customer.text or "",
-            "message_id": customer.message_id,
-            "seq": customer.seq,
-            "state": customer.payload.get("state"),
-            "history": gym.history(conversation_id, customer.seq, brain.settings.brain_history_messages),
-            "versions": _versions(brain, profile.name, context),
-        }
+        update |= _turn(gym, conversation_id, customer, profile.name, brain, context)
         if who := customer.payload.get("customer"):
             update["customer"] = who
     return update
+
+
+def _as_it_was(gym: Gym, conversation_id: str, turn: int, profile: Profile, brain: Brain, context: Context) -> Update:
+    """Describe a turn as it was when it was new. As nothing of the log is handled by that, nothing is recorded.
+
+    Raises:
+        InputError: there is no such turn.
+    """
+    customer = gym.customer_message(conversation_id, turn)
+    if customer is None:
+        raise InputError(f"again: the conversation has no turn {turn}")
+    return {
+        "profile": profile.name,
+        "last_seq": None,
+        "decision_id": None,
+        "messages": _said_until(gym, conversation_id, customer.seq),
+        **_turn(gym, conversation_id, customer, profile.name, brain, context),
+    }
+
+
+def _turn(gym: Gym, conversation_id: str, customer: Event, profile: str, brain: Brain, context: Context) -> Update:
+    """Describe the turn that a customer message is to the modules that read it."""
+    return {
+        "turn": customer.turn,
+        "message": customer.text or "",
+        "message_id": customer.message_id,
+        "seq": customer.seq,
+        "state": customer.payload.get("state"),
+        "history": gym.history(conversation_id, customer.seq, brain.settings.brain_history_messages),
+        "versions": _versions(brain, profile, context),
+    }
+
+
+def _said_until(gym: Gym, conversation_id: str, seq: int) -> Overwrite:
+    return Overwrite([_message(event) for event in gym.messages(conversation_id, seq, KEPT_MESSAGES)])
 
 
 def _newest_of(state: ShadowState, brain: Brain, context: Context) -> Update:

@@ -18,7 +18,7 @@ from langgraph.types import Command, Overwrite
 from understudy.checkpoints.dreams import MOST_DREAMS
 from understudy.checkpoints.file import now
 from understudy.checkpoints.gym import Gym
-from understudy.intake import InputError
+from understudy.intake import InputError, short_name
 from understudy.nodes.ab_life import gym_of
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.job import builder_for
@@ -47,15 +47,15 @@ def recall(state: DreamState, runtime: Runtime[Context]) -> Command[Any]:
     """Plan the dreams of this cycle; go on to `store` when there is too little to dream of.
 
     Raises:
-        InputError: no such number of dreams can be wanted.
+        InputError: no such number of dreams can be wanted, or the cycle's name is none.
         ProfileError: there is no such profile.
     """
-    brain = brain_of(runtime.context)
-    profile = brain.profile(state.get("profile") or None)
+    brain, context = brain_of(runtime.context), runtime.context or Context()
+    profile = brain.profile(state.get("profile") or context.profile or None)
     count = state.get("count") or min(brain.settings.dream_count, MOST_DREAMS)
     if not isinstance(count, int) or not 0 < count <= MOST_DREAMS:
         raise InputError(f"count: must be a whole number from 1 to {MOST_DREAMS:,}; got {str(count)[:40]!r}")
-    cycle = state.get("cycle")
+    cycle = short_name("cycle", state["cycle"]) if state.get("cycle") else None
     if not cycle or (brain.gym and brain.gym.dreams.report(cycle=cycle)):
         cycle = next_cycle(gym_of(brain), profile.name)  # the thread has been used before
     begun: dict[str, Any] = {"cycle": cycle, "profile": profile.name, "count": count, "started_at": now()}

@@ -15,7 +15,7 @@ from understudy.checkpoints.gym import Gym
 from understudy.events import BrainDecision
 from understudy.intake import public
 from understudy.nodes.ab_test import tested_turns
-from understudy.nodes.brain import Brain, brain_of
+from understudy.nodes.brain import Brain, brain_of, end_of_log
 from understudy.nodes.faculty import Update
 from understudy.nodes.modules import MODULES
 from understudy.nodes.personalize import PERSONALIZE
@@ -35,14 +35,17 @@ COLUMNS = {
 def record(state: ShadowState, runtime: Runtime[Context]) -> Update:
     """Write the decision and take the turn off the inbox, in one transaction.
 
-    A turn that the model server was down for stays in the inbox with BRAIN_WHEN_DOWN=wait: it has no decision yet.
+    A turn that the model server was down for stays in the inbox with BRAIN_WHEN_DOWN=wait: it has no decision yet. Of
+    one that was read again nothing is written.
     """
     brain = brain_of(runtime.context)
     # The host's state was that of this turn: the decision keeps it, the thread must not.
     done: Update = {"state": {}}
     if brain.settings.brain_when_down == "wait" and any(fault.get("down") for fault in state["faults"]):
         return {**done, "decision_id": None, "waiting": False}
-    return {**done, **(_write(brain.gym, brain, state) if brain.gym else {})}
+    if brain.gym is None or state.get("last_seq") is None:  # there is no log, or the turn was read again
+        return done
+    return {**done, **_write(brain.gym, brain, state, end_of_log(runtime.context))}
 
 
 async def what_follows(state: ShadowState) -> list[str]:
@@ -62,7 +65,7 @@ def note_lost(state: ShadowState, error: NodeError) -> Command[Any]:
     return Command(goto="load" if state.get("waiting") else "__end__")
 
 
-def _write(gym: Gym, brain: Brain, state: ShadowState) -> Update:
+def _write(gym: Gym, brain: Brain, state: ShadowState, upto: int | None) -> Update:
     conversation_id = state["conversation_id"]
     decision = _decision(state, brain) if state.get("turn") is not None else None
     events = gym.pending(conversation_id, state["last_seq"])
@@ -76,10 +79,10 @@ def _write(gym: Gym, brain: Brain, state: ShadowState) -> Update:
         gym.trials.answered(conversation_id, turns.values())
         # It was erased while it was read; it may have begun anew, of which nothing is known yet.
         known: Update = {"messages": Overwrite([]), "message": "", "history": [], "customer": None}
-        return {**known, "decision_id": None, "waiting": bool(gym.pending(conversation_id, state.get("upto")))}
+        return {**known, "decision_id": None, "waiting": bool(gym.pending(conversation_id, upto))}
     return {
         "decision_id": decision.decision_id if decision else None,
-        "waiting": bool(gym.pending(conversation_id, state.get("upto"))),
+        "waiting": bool(gym.pending(conversation_id, upto)),
         "replies": [reply.seq for reply in replies] if brain.settings.personalize_enabled else [],
         "tested": tested,
     }

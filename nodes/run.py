@@ -11,7 +11,7 @@ from langgraph.types import Command, Send
 
 from understudy.checkpoints.file import now
 from understudy.checkpoints.private import make_private, write_private
-from understudy.intake import InputError, UnderstudyError
+from understudy.intake import InputError, UnderstudyError, short_name
 from understudy.lm.roles import model_names
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.dataset import NEWEST
@@ -28,22 +28,26 @@ def begin(state: OptimizationState, runtime: Runtime[Context]) -> Command[Any]:
     """Note the run, leave out the modules that cannot learn, and send each of the others to `compile`.
 
     Raises:
-        InputError: there is no such module.
+        InputError: there is no such module, no such number of decisions can be considered, or the run's name is none.
         ProfileError: there is no such profile.
     """
-    brain = brain_of(runtime.context)
-    profile = brain.profile(state.get("profile") or None)
+    brain, context = brain_of(runtime.context), runtime.context or Context()
+    profile = brain.profile(state.get("profile") or context.profile or None)
     names = state.get("modules") or list(MODULES)
+    if not isinstance(names, list):
+        raise InputError('modules: must be a list such as ["intent"]')
     for name in names:
         if name not in PROGRAMS:
             raise InputError(f"modules: no module {str(name)[:60]!r}; there are {', '.join(PROGRAMS)}")
     newest = state.get("newest") or NEWEST
+    if not isinstance(newest, int) or newest < 1:
+        raise InputError(f"newest: must be a whole number of decisions, 1 or more; got {str(newest)[:40]!r}")
     builder = builder_for(brain, profile.name, newest=newest)
     datasets = {name: builder.build(PROGRAMS[name]) for name in names}
     skipped = {name: _skipped(dataset) for name, dataset in datasets.items() if dataset.reason}
-    run_id = state.get("run_id") or str(
-        get_config()["metadata"].get("run_id") or get_config()["configurable"]["thread_id"]
-    )
+    config = get_config()
+    own = str(config["metadata"].get("run_id") or config["configurable"]["thread_id"])
+    run_id = short_name("run_id", state.get("run_id") or own)
     begun: dict[str, Any] = {
         "run_id": run_id,
         "profile": profile.name,

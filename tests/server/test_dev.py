@@ -21,9 +21,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from understudy.benchmarks.dev_server import DevServer, langgraph_dev
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.jobs import SCHEDULER
+from understudy.graph import dream, optimization, shadow
 from understudy.server import guard
 
 app = pytest.importorskip("understudy.server.app")
+GRAPHS = {"shadow": shadow.graph, "optimization": optimization.graph, "dream": dream.graph}
 
 
 WORD = f"word-{uuid4()}"
@@ -250,23 +252,68 @@ def test_input_of_the_wrong_shape_says_which_field(server: DevServer, body: dict
     assert server.post(thread, input={"messages": [user("hello")]})["faults"] == []
 
 
-def test_a_posted_context_cannot_bring_settings(server: DevServer) -> None:
-    body = {"input": {"messages": [user("x")]}, "context": {"brain": {"settings": {"rl_gym_db_path": "/nowhere/x.db"}}}}
-    assert server.post(server.thread(), **body)["faults"] == []
+HOSTILE = {
+    "brain": {"settings": {"rl_gym_db_path": "/nowhere/x.db", "lm_provider": "ollama"}},
+    "settings": {"brain_enabled": False},
+    "upto": -1,
+    "ollama_base_url": "http://192.0.2.1:11434",
+    "model": "ollama/other",
+    "__post_init__": 1,
+}
 
 
-def test_studio_gets_its_form_and_its_picture(server: DevServer) -> None:
-    (assistant,) = server.call("/assistants/search", {"graph_id": "shadow"})
+@pytest.mark.parametrize("posted", [{"context": HOSTILE}, {"config": {"configurable": HOSTILE}}])
+def test_a_posted_context_sets_nothing_but_what_its_form_has(server: DevServer, posted: dict[str, Any]) -> None:
+    answer = server.post(server.thread(), input={"messages": [user("x")]}, **posted)
+    assert answer["turn"] == 0 and answer["faults"] == []
+    assert {reading["model"] for reading in answer["readings"].values()} == {"embedded/student"}
+    with sqlite3.connect(server.gym) as gym:
+        found = gym.execute("SELECT count(*) FROM brain_decisions WHERE decision_id = ?", [answer["decision_id"]])
+        assert found.fetchone() == (1,)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_an_empty_form_is_no_error(server: DevServer, name: str) -> None:
+    answer = server.post(server.thread(), assistant_id=name, input={})
+    assert answer["report"]["reason"] if name != "shadow" else answer["turn"] is None
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_studio_gets_its_form_and_its_picture(server: DevServer, name: str) -> None:
+    (assistant,) = server.call("/assistants/search", {"graph_id": name})
+    assert assistant["name"] == name and assistant["description"]
     schemas = server.call(f"/assistants/{assistant['assistant_id']}/schemas")
-    posted, context = schemas["input_schema"]["properties"], schemas["context_schema"]["properties"]
-    assert {"messages", "conversation_id", "state", "customer", "outcome", "label"} <= set(posted)
-    assert set(context) == {"profile", "use_optimized", "versions"}
-    for name, field in {**posted, **context}.items():
-        assert field.get("title") and field.get("description"), name
-    assert posted["conversation_id"]["examples"]
-    drawing = server.call(f"/assistants/{assistant['assistant_id']}/graph")
-    nodes = {node["id"] for node in drawing["nodes"]}
-    assert {"load", "conflict", "intent", "quality", "goals", "response", "record"} <= nodes
+    assert schemas["input_schema"] == GRAPHS[name].get_input_jsonschema()
+    assert set(schemas["context_schema"]["properties"]) == {"profile", "use_optimized", "versions"}
+    for xray in ("", "?xray=true"):
+        drawing = server.call(f"/assistants/{assistant['assistant_id']}/graph{xray}")
+        assert {node["id"] for node in drawing["nodes"]} == set(GRAPHS[name].get_graph().nodes)
+
+
+def test_a_decision_s_turn_is_read_again_with_another_version(server: DevServer) -> None:
+    thread, v0 = server.thread(), {"versions": {"intent": "v0.0"}}
+    first, second = (server.post(thread, input={"messages": [user(text)]}) for text in ("a van on Friday?", "at nine"))
+    with sqlite3.connect(server.gym) as gym:
+        kept = gym.execute("SELECT * FROM brain_decisions WHERE thread_id = ? ORDER BY turn", [thread]).fetchall()
+        row = gym.execute("SELECT run_id FROM brain_decisions WHERE decision_id = ?", [first["decision_id"]]).fetchone()
+    (turn,) = server.call(f"/threads/{thread}/history", {"metadata": {"run_id": row[0]}, "limit": 9})
+    assert turn["values"]["decision_id"] == first["decision_id"]
+    begin = {"values": {}, "checkpoint": turn["checkpoint"], "as_node": "__start__"}
+    forked = server.call(f"/threads/{thread}/state", begin)["checkpoint"]
+    for run in (
+        {"input": {"again": 0}},
+        {"input": {}, "checkpoint_id": turn["checkpoint"]["checkpoint_id"]},
+        {"input": None, "checkpoint": forked},
+    ):
+        answer = server.post(thread, context=v0, **run)
+        assert (answer["turn"], answer["decision_id"], answer["faults"]) == (0, None, [])
+        assert answer["readings"]["intent"]["fields"] == first["readings"]["intent"]["fields"]
+        (newest,) = server.call(f"/threads/{thread}/history", {"limit": 1})
+        assert [message["content"] for message in newest["values"]["messages"]] == ["a van on Friday?"]
+    assert server.post(thread, input={"again": 1})["readings"].keys() == second["readings"].keys()
+    with sqlite3.connect(server.gym) as gym:
+        found = gym.execute("SELECT * FROM brain_decisions WHERE thread_id = ? ORDER BY turn", [thread]).fetchall()
+        assert found == kept
 
 
 def test_an_optimisation_can_be_started_and_says_what_became_of_it(server: DevServer) -> None:
@@ -277,19 +324,3 @@ def test_an_optimisation_can_be_started_and_says_what_became_of_it(server: DevSe
     assert report["status"] == "skipped" and "are needed" in report["module_results"]["intent"]["reason"]
     page = server.gym.parent / "optimized_modules" / "default" / "reports" / f"{report['run_id']}.html"
     assert "sealed" in page.read_text(encoding="utf-8")
-    schema = server.call("/assistants/search", {"graph_id": "optimization"})[0]["assistant_id"]
-    form = server.call(f"/assistants/{schema}/schemas")["input_schema"]["properties"]
-    assert {"profile", "modules", "newest"} <= set(form) and form["modules"]["description"] == "Empty takes all."
-
-
-def test_a_dream_cycle_has_a_form_and_runs_from_studio(server: DevServer) -> None:
-    (assistant,) = server.call("/assistants/search", {"graph_id": "dream"})
-    schemas = server.call(f"/assistants/{assistant['assistant_id']}/schemas")
-    fields = schemas["input_schema"]["properties"]
-    assert {name: field["title"] for name, field in fields.items()} == {
-        "profile": "Profile",
-        "count": "Dreams",
-        "cycle": "Cycle",
-    }
-    answer = server.call(f"/threads/{server.thread()}/runs/wait", {"assistant_id": "dream", "input": {}})
-    assert answer["report"]["status"] == "skipped" and "are needed" in answer["report"]["reason"]
