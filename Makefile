@@ -27,7 +27,7 @@ screenshots: .venv/installed
 	$(BIN)/python docs/screenshots.py
 
 studio: .venv/installed
-	$(BIN)/langgraph dev --n-jobs-per-worker 4
+	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --n-jobs-per-worker 4
 
 # .venv/typing holds a link named as the package, since type checkers cannot follow the editable install.
 .venv/installed: pyproject.toml

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import understudy
 
@@ -67,6 +68,45 @@ def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> No
     env = {**os.environ, "PYTHONSAFEPATH": "1"}
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert ran.stdout.split() == ["star", "shadow"], ran.stderr
+
+
+def test_an_image_finds_everything_that_it_is_told_to_load(wheel: Path, home: Path) -> None:
+    """Docker is not needed for that: the paths are those of its file, and the package is installed."""
+    cli = pytest.importorskip("langgraph_cli.cli").cli
+    asked = ["dockerfile", str(home / "Dockerfile"), "--config", str(ROOT / "langgraph.json")]
+    made = CliRunner(env={"LANGGRAPH_CLI_NO_ANALYTICS": "1"}).invoke(cli, asked)
+    assert made.exit_code == 0, made.output
+    image = (home / "Dockerfile").read_text(encoding="utf-8")
+    told = {name: json.loads(value) for name, value in re.findall(r"^ENV (LANG\w+)='(.*)'$", image, re.M)}
+    served = json.loads((ROOT / "langgraph.json").read_text())
+    names = {"graphs": "LANGSERVE_GRAPHS", "checkpointer": "LANGGRAPH_CHECKPOINTER", "http": "LANGGRAPH_HTTP"}
+    assert all(told[name] == served[key] for key, name in {**names, "auth": "LANGGRAPH_AUTH"}.items() if key in served)
+    assert all(f"ENV {name}={value}" in image for name, value in served["env"].items())
+    paths = re.findall(r'"(?:path|app)": "([^"]+)"', image)
+    assert len(paths) >= 5 and "understudy.checkpoints.saver.open_checkpointer" in paths
+    zipfile.ZipFile(wheel).extractall(home / "site")
+    code = (
+        "import sys; sys.path.insert(0, 'site')\n"
+        "sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
+        "from importlib import import_module\n"
+        "for path in sys.argv[1:]:\n"
+        "    module, _, name = path.rpartition(':' if ':' in path else '.')\n"
+        "    module = import_module(module)\n"
+        "    assert 'site' in module.__file__ and getattr(module, name), path\n"
+    )
+    ran = subprocess.run([sys.executable, "-P", "-c", code, *paths], cwd=home, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_an_image_has_what_the_server_needs_and_no_data() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    needed = [one for name in ("server", "dashboard") for one in extras.get(name, [])]
+    installed = json.loads((ROOT / "langgraph.json").read_text())["dependencies"]
+    # The base image is LangGraph's server; an extra of a local package cannot be asked for there.
+    assert sorted(installed) == sorted([".", *(one for one in needed if not re.match("understudy|langgraph-cli", one))])
+    kept_out = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert {f"**/{name}" for name in ignored} | {".git"} <= set(kept_out)
 
 
 def test_the_front_door_is_the_reviewed_one() -> None:
