@@ -26,8 +26,9 @@ prove: .venv/installed
 screenshots: .venv/installed
 	$(BIN)/python docs/screenshots.py
 
+# A reload would end what runs, and forget the threads; it also takes 100 MB. Nothing is told to langchain.com meanwhile.
 studio: .venv/installed
-	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --n-jobs-per-worker 4
+	LANGGRAPH_CLI_NO_ANALYTICS=1 LANGGRAPH_NO_VERSION_CHECK=true $(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
 
 # .venv/typing holds a link named as the package, since type checkers cannot follow the editable install.
 .venv/installed: pyproject.toml
