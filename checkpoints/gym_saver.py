@@ -72,15 +72,20 @@ class GymSaver(SqliteSaver):
             threads.set_up(self.conn)
 
     def get_next_version(self, current: Any, channel: None) -> Any:
-        """Count channel versions with whole numbers; LangGraph's are 50 characters for each of 25 channels."""
-        return 1 if current is None else int(current) + 1
+        """Count channel versions; as LangGraph's server does, so that it and others can go on with each other's."""
+        return _version(_number(current or 0) + 1)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint."""
         found = super().get_tuple(config)
-        if found:
-            self._see(found.config)
-        return found
+        if found is None:
+            return None
+        self._see(found.config)
+        return _widened(found)
+
+    def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:
+        """Yield checkpoints, the newest first."""
+        yield from map(_widened, super().list(config, **options))
 
     def put(
         self,
@@ -99,6 +104,8 @@ class GymSaver(SqliteSaver):
                 told["message_id"] = checkpoint["channel_values"].get("message_id")
         # SQLite's JSON knows neither NaN nor infinity, and the indexes read it.
         told = json.loads(json.dumps(told), parse_constant=lambda _: None)
+        if "graph_id" in told:
+            checkpoint = _with_versions(checkpoint, _number)
         stored = super().put(config, checkpoint, cast(CheckpointMetadata, told), new_versions)
         key = self._see(stored)
         if shadow:
@@ -209,3 +216,32 @@ class GymSaver(SqliteSaver):
 def _key(config: RunnableConfig) -> tuple[str, str, str]:
     where = config["configurable"]
     return str(where["thread_id"]), str(where.get("checkpoint_ns", "")), str(where["checkpoint_id"])
+
+
+def _widened(found: CheckpointTuple) -> CheckpointTuple:
+    """Return a checkpoint with the versions of channels as LangGraph's server compares them.
+
+    They are stored as whole numbers: the server's are 50 characters, for each of 25 channels. A checkpoint that is of
+    none of our graphs has what was put.
+    """
+    if "graph_id" not in found.metadata:
+        return found
+    return found._replace(checkpoint=_with_versions(found.checkpoint, lambda version: _version(_number(version))))
+
+
+def _with_versions(checkpoint: Checkpoint, told: Callable[[Any], Any]) -> Checkpoint:
+    """Return a checkpoint whose versions of channels are told otherwise."""
+    channels = {name: told(version) for name, version in checkpoint["channel_versions"].items()}
+    seen = {
+        node: {name: told(version) for name, version in versions.items()}
+        for node, versions in checkpoint["versions_seen"].items()
+    }
+    return {**checkpoint, "channel_versions": channels, "versions_seen": seen}
+
+
+def _number(version: Any) -> int:
+    return int(str(version).partition(".")[0])
+
+
+def _version(number: int) -> str:
+    return f"{number:032}.0"

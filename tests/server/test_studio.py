@@ -1,5 +1,6 @@
 """`make studio` on a gym that is there already."""
 
+import asyncio
 import re
 import shlex
 import sqlite3
@@ -7,8 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from langchain_core.messages import HumanMessage
 
 from understudy.benchmarks.dev_server import DevServer, langgraph_dev
+from understudy.checkpoints.saver import open_checkpointer
+from understudy.graph.shadow import create_shadow_workflow
+from understudy.nodes.brain import Brain, WithBrain
+from understudy.settings import Settings
 from understudy.tests.gyms import observing
 
 MAKE = Path(__file__).parents[2] / "Makefile"
@@ -37,6 +43,24 @@ def test_the_thread_of_a_decision_is_made_again_and_its_turn_read_again(studio: 
     assert turn["values"]["decision_id"] == decision and turn["values"]["message"] == message
     answer = studio.post(thread, input={"again": 1}, context={"versions": {"intent": "v0.0"}})
     assert answer["readings"]["intent"]["fields"]["intent"] == intent and answer["decision_id"] is None
+
+
+async def test_a_conversation_goes_on_in_and_beside_the_server(studio: DevServer) -> None:
+    """Whoever reads a turn goes on from the checkpoint of whoever read the one before."""
+    brain = Brain(Settings(rl_gym_db_path=studio.gym, optimized_modules_dir=studio.folder / "optimized_modules"))
+    thread = studio.thread()
+    async with open_checkpointer(studio.gym) as saver:
+        graph = create_shadow_workflow(checkpointer=saver)
+        config = {"configurable": {"thread_id": thread}}
+        for turn in range(0, 4, 2):
+            news = {"messages": [HumanMessage("at nine")]}
+            assert (await graph.ainvoke(news, config, context=WithBrain(brain=brain)))["turn"] == turn
+            posted = {"messages": [{"role": "user", "content": "at ten"}]}
+            assert (await asyncio.to_thread(studio.post, thread, input=posted))["turn"] == turn + 1
+        states = [state async for state in graph.aget_state_history(config)]
+    assert [state.values["turn"] for state in states] == [3, 2, 1, 0]
+    assert brain.gym is not None
+    brain.gym.close()
 
 
 def test_a_turn_is_read_while_an_optimisation_runs(studio: DevServer) -> None:
