@@ -173,7 +173,12 @@ def status(as_json: bool) -> None:
     from understudy.status import status as look
 
     found = look(open_brain())
-    show_result(found if as_json else {**found, "jobs": {one["name"]: in_words(one) for one in found["jobs"]}}, as_json)
+    if not as_json:
+        found["jobs"] = {one["name"]: in_words(one) for one in found["jobs"]}
+        found["ready"] = {
+            n: f"no ({'; '.join(one['missing'])})" if one["missing"] else "yes" for n, one in found["ready"].items()
+        }
+    show_result(found, as_json)
 
 
 @commands.command()

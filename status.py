@@ -10,6 +10,7 @@ from understudy.intake import UnderstudyError
 from understudy.lm.roles import model_names
 from understudy.nodes.brain import Brain
 from understudy.nodes.modules import MODULES
+from understudy.readiness import Readiness, readiness
 from understudy.state import Context
 
 
@@ -33,6 +34,7 @@ def status(brain: Brain) -> dict[str, Any]:
             for name, versions in gym.answers().items()
         },
         "modules": {name: brain.version(faculty, profile.name, Context()) for name, faculty in MODULES.items()},
+        "ready": {name: _ready(found) for name, found in readiness(brain).items()},
         "profile": profile.name,
         "backlog": counts["backlog"],
         "lost": losses(gym),
@@ -51,6 +53,18 @@ def exported(brain: Brain) -> Iterator[dict[str, Any]]:
         history = gym.history(decision.conversation_id, decision.history_upto, decision.history_upto + 1)
         evidence = gym.evidence(decision.conversation_id, decision.turn)
         yield {**decision.model_dump(), "conversation_history": history, "evidence": evidence}
+
+
+def _ready(found: Readiness) -> dict[str, Any]:
+    """Return in short whether a module is ready to be trusted, and what is missing."""
+    return {
+        "ready": found.ready,
+        "missing": list(found.missing),
+        "agreement": found.agreement,
+        "lower": found.lower,
+        "conversations": found.conversations,
+        "fault_rate": found.fault_rate,
+    }
 
 
 def _rates(kinds: dict[str, int]) -> dict[str, float]:

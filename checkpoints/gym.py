@@ -223,10 +223,12 @@ class Gym(GymFile):
                 )
         return True
 
-    def learn(self, conversation_id: str, labels: Sequence[Event], profile: str) -> None:
-        """Write labels to the log and draw their evidence: all of them, or none."""
+    def learn(self, conversation_id: str, labels: Sequence[Event], profile: str) -> list[Event]:
+        """Write labels to the log and draw their evidence: all of them, or none; return them as they were written."""
         with self.writing():
-            self.record(None, conversation_id, self.append(conversation_id, labels, profile))
+            written = self.append(conversation_id, labels, profile)
+            self.record(None, conversation_id, written)
+        return written
 
     def _fill(self, conversation_id: str, turn: int) -> None:
         """Fill in what followed the turn, from the log."""

@@ -474,6 +474,12 @@ def m012_losses(db: Database) -> None:
     )
 
 
+@migrations()
+def m013_readiness(db: Database) -> None:
+    """Find the newest evidence of a field that readiness is judged by."""
+    _run(db, "CREATE INDEX evidence_known ON evidence (field, id) WHERE source <> 'teacher'")
+
+
 def _run(db: Database, *statements: str) -> None:
     for statement in statements:
         db.execute(statement)

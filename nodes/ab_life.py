@@ -7,6 +7,7 @@ whoever began it: if the loser is in use, the winner comes into its place; a can
 
 import json
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from statistics import fmean
 from typing import Any, Literal
@@ -147,6 +148,23 @@ def _in_words(trial: Trial, test: PairedBettingTest) -> str:
 
 def _between(test: PairedBettingTest) -> str:
     return "B - A is between {:+.3f} and {:+.3f}".format(*test.interval)
+
+
+def in_a_sentence(trial: Trial) -> str:
+    """Say how a test stands, or how it ended."""
+    if trial.ended_at is not None:
+        return f"{trial.reason}; {trial.consequence or 'what follows is not carried out yet'}"
+    pair = f"{trial.variant_a} against {trial.variant_b}"
+    try:
+        test = _read(trial.betting)
+    except NoTest as error:
+        return f"{pair}: {error}"
+    return f"{pair}, not decided on {test.sample_size} conversations; {_between(test)}"
+
+
+def lost(trials: Iterable[Trial], version: str) -> Trial | None:
+    """Return the newest test that a version has lost, if it has lost one."""
+    return next((t for t in reversed([*trials]) if t.ended_at and _sides(t)[1] == version), None)
 
 
 def end(brain: Brain, trial: Trial, ending: Ending, *, then: bool = True) -> str:

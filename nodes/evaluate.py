@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -19,7 +19,7 @@ from understudy.lm.errors import ModelError
 from understudy.nodes.brain import Brain, brain_of
 from understudy.nodes.faculty import Faculty, seen_by_nobody
 from understudy.nodes.job import Job, dataset_of, faculty_of, program_of, with_instruction
-from understudy.nodes.scoring import FAILED, overlapping
+from understudy.nodes.scoring import FAILED
 from understudy.state import Context
 
 ERROR_RATE = 0.05
@@ -126,25 +126,11 @@ async def _try(brain: Brain, faculty: Faculty, program: Any, example: dspy.Examp
             answer = None
     return Tried(
         score=FAILED if answer is None else float(faculty.metric(example, answer).score),
-        right=_agreement(faculty, example, {} if answer is None else answer.toDict()),
+        right=faculty.agreement({} if answer is None else answer.toDict(), example),
         failed=answer is None,
         tokens=adapter.spent["tokens_in"] + adapter.spent["tokens_out"],
         ms=(time.perf_counter() - started) * 1000,
     )
-
-
-def _agreement(faculty: Faculty, example: dspy.Example, answer: Mapping[str, Any]) -> dict[str, float]:
-    """Compare the main fields with what is true: labels by equality, lists by F1, numbers by their distance."""
-    found = {}
-    for name in faculty.main_fields:
-        truth, said = example.get(name), answer.get(name)
-        if isinstance(truth, list):
-            found[name] = overlapping(name, 1, said, truth)[2] or 0.0
-        elif isinstance(truth, int | float):
-            found[name] = max(0.0, 1 - abs(float(said) - truth)) if isinstance(said, int | float) else 0.0
-        elif truth is not None:
-            found[name] = float(said == truth)
-    return found
 
 
 def _right(tried: Sequence[Tried]) -> dict[str, float]:

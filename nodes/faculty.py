@@ -20,6 +20,7 @@ from understudy.intake import InputError, clean_text, plain
 from understudy.lm.adapter import AnswerAdapter, Predict
 from understudy.lm.errors import AnswerEndless, AnswerError, AnswerTimeout, ModelError, PromptTooLong, RequestRefused
 from understudy.nodes.brain import Brain, brain_of
+from understudy.nodes.scoring import agreeing
 from understudy.profile import Profile
 from understudy.state import Context, Fault, Reading, ShadowState
 
@@ -46,6 +47,8 @@ class Faculty:
     """Scores of different versions of a metric are never compared."""
     beyond: Callable[[Gym, BrainDecision], dict[str, Any]] | None = None
     """What it is shown beside the decision and the messages before it."""
+    agreement_of: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, float]] | None = None
+    """How an answer agrees with what is true, where comparing each main field does not tell."""
 
     def program(self, profile: Profile) -> dspy.Module:
         """Return the hand-written baseline, v0.0."""
@@ -54,6 +57,13 @@ class Faculty:
     def more(self, gym: Gym, decision: BrainDecision) -> dict[str, Any]:
         """Return what the module is shown beside the decision and the messages before it."""
         return self.beyond(gym, decision) if self.beyond else {}
+
+    def agreement(self, said: Mapping[str, Any], gold: Mapping[str, Any]) -> dict[str, float]:
+        """Return how far each main field with evidence agrees with it, 0..1, as the metric compares them."""
+        if self.agreement_of:
+            return self.agreement_of(said, gold)
+        known = {name: gold.get(name) for name in self.main_fields}
+        return {name: agreeing(said.get(name), right) for name, right in known.items() if right is not None}
 
     def shown(
         self, decision: BrainDecision, history: Sequence[Line], more: Mapping[str, Any] | None = None

@@ -70,9 +70,7 @@ def response_metric(
     `dspy.Prediction(score, feedback)`.
     """
     reply = str(pred.get("proposed_response") or "")
-    good = listed(gold.get("good_replies"))
-    best = max(good, key=lambda other: similarity(reply, other), default=None)
-    closeness = None if best is None else min(1.0, similarity(reply, best) / GOOD_ENOUGH)
+    closeness, best = _closeness(reply, gold)
     return verdict(
         [
             ("satisfaction", 0.4, closeness, f"a reply that worked here: {quoted(best)}"),
@@ -81,6 +79,21 @@ def response_metric(
             _coverage(reply, listed(gold.get("missing"))),
         ]
     )
+
+
+def _closeness(reply: str, gold: Mapping[str, Any]) -> tuple[float | None, str | None]:
+    """Return how near a reply is to the nearest one that worked, 0..1, and that one; None twice if none is known."""
+    nearest = [(similarity(reply, other), other) for other in listed(gold.get("good_replies"))]
+    if not nearest:
+        return None, None
+    score, best = max(nearest, key=lambda one: one[0])
+    return min(1.0, score / GOOD_ENOUGH), best
+
+
+def agreement(said: Mapping[str, Any], gold: Mapping[str, Any]) -> dict[str, float]:
+    """Return the closeness of a reply, if one is known that worked."""
+    closeness, _ = _closeness(str(said.get("proposed_response") or ""), gold)
+    return {} if closeness is None else {"proposed_response": closeness}
 
 
 def _appropriateness(reply: str, message: str) -> Component:
@@ -119,7 +132,9 @@ def truth(decision: BrainDecision, evidence: Mapping[str, Any], profile: Profile
     return {"good_replies": [sent] if worked else [], "missing": missing}
 
 
-RESPONSE = Faculty("response", signature, inputs, response_metric, ("proposed_response",), truth)
+RESPONSE = Faculty(
+    "response", signature, inputs, response_metric, ("proposed_response",), truth, agreement_of=agreement
+)
 
 
 async def propose_response(state: ShadowState, runtime: Runtime[Context]) -> Update:

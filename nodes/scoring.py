@@ -72,6 +72,17 @@ def overlapping(name: str, weight: float, said: Any, right: Any) -> Component:
     return (name, weight, score, words + "." if words else "complete and right.")
 
 
+def agreeing(said: Any, right: Any) -> float:
+    """Say how right a field is, 0..1: a label or a text by equality, a list by F1, a number by its distance."""
+    if isinstance(right, list | tuple):
+        score = overlapping("", 1, said, right)[2]
+    elif number(right) is not None:
+        score = close("", 1, said, right)[2]
+    else:
+        score = matched("", 1, said, right)[2]
+    return score or 0.0
+
+
 def honest(weight: float, confidence: Any, correct: float | None) -> Component:
     """Score a confidence by the quadratic rule 1 - (confidence - correct)^2 (Brier 1950), so that honesty pays."""
     if correct is None:
