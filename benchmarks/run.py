@@ -22,7 +22,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 
-from understudy.benchmarks import ab_power, prompt_cache
+from understudy.benchmarks import ab_power, dashboard, prompt_cache
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.demo import BUNDLED
 from understudy.graph.shadow import build, create_shadow_workflow
@@ -48,6 +48,8 @@ def main() -> None:
     asyncio.run(growth(said, turns))
     import_time()
     status_time()
+    with _folder():
+        dashboard.table(_row)
     prompt_cache.table(BUNDLED, prompt_cache.MEASURED_TURNS)
     ab_power.table(2000)
 
@@ -168,7 +170,8 @@ def status_time(decisions: int = 1_000_000) -> None:
                 f"{numbers} INSERT INTO brain_decisions (decision_id, conversation_id, turn, message_id, profile, "
                 "created_at, user_message, history_upto, readings, faults, versions, models, tokens_in, tokens_out, "
                 "latency_ms, engine, brain_mode) SELECT 'd' || i, 'c' || (i / 10), i % 10, 'm' || (i % 10), 'default', "
-                "'2026', 'hello', 0, json_object('intent', json_object('version', 'v0.0', 'x', printf('%.1000c', 'x')))"
+                "'2026', 'hello', 0, json_object('intent', json_object('version', 'v0.0', 'fields', "
+                "json_object('intent', 'booking', 'x', printf('%.1000c', 'x'))))"
                 ", '[]', '{}', '{}', 1, 1, 9.0, 'embedded', 'shadow' FROM n"
             )
             db.execute(

@@ -105,13 +105,13 @@ class Erasure:
             with self._file.writing():
                 if silent_since is not None and not self._is_silent(conversation_id, silent_since):
                     break
-                self._note_newest()
+                self.note_newest()
                 is_whole = self._piece(conversation_id, thread_id, found)
                 if is_whole:
                     self._rest(conversation_id, found)
         return {name: found[name] for name in _COUNTS}
 
-    def _note_newest(self) -> None:
+    def note_newest(self) -> None:
         """Keep the highest numbers that were given, so that none is given again."""
         for name in ("events", "evidence"):
             self._file.connection.execute(
