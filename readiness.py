@@ -141,9 +141,12 @@ def readiness(brain: Brain, profile: str | None = None) -> dict[str, Readiness]:
 
 def rests_on(sources: Mapping[str, int]) -> str:
     """Say what an agreement is an agreement with."""
-    total = sum(sources.values())
-    parts = [f"{words} ({sources[source] / total:.0%})" for source, words in AGREES_WITH.items() if sources.get(source)]
-    agents = "; with the agents it is agreement, not accuracy" if sources.get("hindsight") else ""
+    known = {source: sources[source] for source in AGREES_WITH if sources.get(source)}
+    share = {
+        source: f" ({count / sum(known.values()):.0%})" if len(known) > 1 else "" for source, count in known.items()
+    }
+    parts = [AGREES_WITH[source] + share[source] for source in known]
+    agents = "; with the agents it is agreement, not accuracy" if "hindsight" in known else ""
     return "Agreement with " + ", ".join(parts) + agents + "." if parts else "Nothing to agree with yet."
 
 

@@ -22,8 +22,6 @@ def status(brain: Brain) -> dict[str, Any]:
     """Return what `understudy status --json` prints."""
     gym, profile = _gym(brain), brain.profile(None)
     counts = gym.counts()
-    latency = gym.recent_latency_ms()
-    hours = counts["backlog"] * latency / brain.parallel / 3_600_000 if latency else None
     return {
         "decisions": counts["decisions"],
         "conversations": counts["conversations"],
@@ -38,12 +36,19 @@ def status(brain: Brain) -> dict[str, Any]:
         "profile": profile.name,
         "backlog": counts["backlog"],
         "lost": losses(gym),
-        "hours_to_drain": 0.0 if not counts["backlog"] else hours and round(hours, 3),
+        "hours_to_drain": hours_to_drain(brain, counts["backlog"]),
         "models": dict(model_names(brain.settings)),
         "engine": brain.settings.lm_provider,
         "jobs": outlook(gym, brain.settings, profile.name),
         "gym": str(gym.path),
     }
+
+
+def hours_to_drain(brain: Brain, backlog: int) -> float | None:
+    """Return how long the turns that wait will take, in hours; None before the first turn has been read."""
+    latency = _gym(brain).recent_latency_ms()
+    hours = backlog * latency / brain.parallel / 3_600_000 if latency else None
+    return 0.0 if not backlog else hours and round(hours, 3)
 
 
 def exported(brain: Brain) -> Iterator[dict[str, Any]]:

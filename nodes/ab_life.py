@@ -41,6 +41,8 @@ STOPPED = "stopped by hand"
 
 LONGEST_NAME = 200
 
+_DIFFERENCE = "B - A is between"
+
 log = logging.getLogger("understudy")
 
 
@@ -147,19 +149,19 @@ def _in_words(trial: Trial, test: PairedBettingTest) -> str:
 
 
 def _between(test: PairedBettingTest) -> str:
-    return "B - A is between {:+.3f} and {:+.3f}".format(*test.interval)
+    return _DIFFERENCE + " {:+.3f} and {:+.3f}".format(*test.interval)
 
 
 def in_a_sentence(trial: Trial) -> str:
-    """Say how a test stands, or how it ended."""
+    """Say how a test stands, or how it ended and what followed, without figures of statistics."""
     if trial.ended_at is not None:
-        return f"{trial.reason}; {trial.consequence or 'what follows is not carried out yet'}"
+        reason = str(trial.reason).partition(f"; {_DIFFERENCE}")[0]
+        return f"{reason}; {trial.consequence or 'what follows is not carried out yet'}"
     pair = f"{trial.variant_a} against {trial.variant_b}"
     try:
-        test = _read(trial.betting)
+        return f"{pair}: not decided yet, after {_read(trial.betting).sample_size} conversations"
     except NoTest as error:
         return f"{pair}: {error}"
-    return f"{pair}, not decided on {test.sample_size} conversations; {_between(test)}"
 
 
 def lost(trials: Iterable[Trial], version: str) -> Trial | None:

@@ -80,7 +80,7 @@ def test_two_hundred_conversations_that_agree_are_ready(brain: Brain) -> None:
     assert found.ready and found.missing == ()
     assert (found.agreement, found.conversations, found.turns, found.fault_rate) == (1.0, 200, 200, 0.0)
     assert found.lower == pytest.approx(0.05 ** (1 / 200), abs=1e-4)
-    assert found.sources == {"human": 200} and rests_on(found.sources) == "Agreement with people's labels (100%)."
+    assert found.sources == {"human": 200} and rests_on(found.sources) == "Agreement with people's labels."
     assert [point.conversations for point in found.course] == [20] * 10
     assert not readiness(brain)["goals"].ready, "nothing is known of it"
     told = status(brain)["ready"]["intent"]
@@ -137,7 +137,7 @@ def test_a_version_that_has_lost_is_not_ready(brain: Brain) -> None:
     for number in range(60):
         observe(brain.gym, f"c{number}", [RIGHT], RIGHT)
     enrol(brain, "trial", "default", "intent", "v0.0", "v1.0")
-    assert intent_of(brain).ready and "not decided on 0 conversations" in str(intent_of(brain).ab)
+    assert intent_of(brain).ready and "not decided yet, after 0 conversations" in str(intent_of(brain).ab)
     brain.gym.trials.end("trial", Ending("B", "v1.0 is better than v0.0"))
     assert intent_of(brain).missing == ("v0.0 has lost trial: v1.0 is better than v0.0",)
     assert str(intent_of(brain).ab).startswith("v1.0 is better than v0.0; ")

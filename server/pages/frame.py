@@ -18,7 +18,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ROOT = "/brain/ui"
-PAGES = (("/settings", "settings", "Settings"),)
+PAGES = (
+    ("/", "overview", "Overview"),
+    ("/review", "review", "Review"),
+    ("/settings", "settings", "Settings"),
+)
 """Path, file and title of each page, in the order of the head."""
 
 ICON = (
@@ -80,7 +84,12 @@ class Tag(Element):
 
     def __init__(self, name: str, text: object = "") -> None:
         super().__init__(name)
+        self.say(text)
+
+    def say(self, text: object) -> None:
+        """Replace the text."""
         self._text = "\n".join(map(printable, str(text).split("\n")))
+        self.update()
 
 
 def empty(what: str, then: str) -> None:

@@ -1,0 +1,343 @@
+"""The review queue: the turns worth a person's label first, one at a time, with the keyboard.
+
+Nothing is preselected, and what the brain said stays folded until somebody asks for it: whoever is shown an answer
+tends to agree with it, and a label that only repeats the brain teaches nothing. What really followed is in view, since
+a label says what is true and not what could be known. A key that comes while a label is being written is dropped, and
+so is Enter without a choice: one Enter saves one label.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nicegui import app, ui
+from nicegui.element import Element
+from nicegui.events import KeyEventArguments
+
+from understudy.events import BrainDecision
+from understudy.intake import UnderstudyError, clean_text
+from understudy.nodes.ab_life import gym_of
+from understudy.nodes.brain import Brain
+from understudy.nodes.modules import MODULES
+from understudy.profile import Profile
+from understudy.reviewing import (
+    NEWEST,
+    QUESTIONS,
+    Asked,
+    Shown,
+    choices,
+    fields,
+    labelled_today,
+    look,
+    queue,
+    save,
+    undo,
+)
+from understudy.server.pages.frame import ROOT, Tag, asked, empty, page
+
+KEYS = {
+    "1 2 3 ...": "choose (all digits of the number)",
+    "Enter": "save, and go on to the next turn",
+    "/": "look for a label by its name; Enter chooses the first one left",
+    "b": "show or fold what the brain said",
+    "s": "skip this turn",
+    "u": "back: undo the last label or skip",
+    "?": "show or fold this help",
+}
+
+FEW = 9
+"""Choices up to which one digit is enough and nobody has to search."""
+
+NAME, MOST_NAME = "reviewer", 80
+
+
+@dataclass
+class _Desk:
+    """One person at one question: what is asked now, what is chosen, what has been done."""
+
+    brain_profile: Profile
+    wanted: str
+    choices: dict[str, Any]
+    waiting: list[Asked]
+    today: int
+    author: str = ""
+    current: Asked | None = None
+    shown: Shown | None = None
+    chosen: str | None = None
+    typed: str = ""
+    is_busy: bool = False
+    passed: set[tuple[str, int]] = field(default_factory=set)
+    done: list[tuple[Asked, int | None]] = field(default_factory=list)
+    """Turns that were labelled (with the label's event) or skipped, the last one at the end."""
+    names: dict[str, Element] = field(default_factory=dict)
+    place: Element | None = None
+    folded: list[Element] = field(default_factory=list)
+    help: Element | None = None
+    note: Tag | None = None
+    count: Tag | None = None
+    search: Element | None = None
+
+    @property
+    def digits(self) -> int:
+        """How many digits the number of a choice has."""
+        return len(str(len(self.choices)))
+
+    async def go_on(self) -> None:
+        """Show the next turn that is still there."""
+        self.current = self.shown = None
+        while self.current is None:
+            if not self.waiting:
+                self.waiting = await asked(lambda b: queue(b, self.brain_profile, self.wanted, self.passed))
+                if not self.waiting:
+                    break
+            await self.ask(self.waiting.pop(0))
+        self.draw()
+
+    async def ask(self, one: Asked) -> None:
+        """Have a turn shown next, unless it has been erased."""
+        self.passed.add((one.conversation_id, one.turn))
+        self.shown = await asked(lambda b: look(b, one))
+        self.current, self.chosen, self.typed = one if self.shown else None, None, ""
+
+    async def key(self, event: KeyEventArguments) -> None:
+        """Do what a key asks for."""
+        keys = event.modifiers
+        if not event.action.keydown or event.action.repeat or keys.ctrl or keys.meta or keys.alt:
+            return
+        await self.do(str(event.key.name))
+
+    async def do(self, key: str) -> None:
+        """Do what a key asks for, one at a time; an error of ours is told on the page."""
+        if self.is_busy:
+            return
+        self.is_busy = True
+        try:
+            await self.act(key)
+        except UnderstudyError as error:
+            self.say(str(error))
+        finally:
+            self.is_busy = False
+
+    async def act(self, key: str) -> None:
+        """Do it."""
+        if key == "?" and self.help:
+            self.help.set_visibility(not self.help.visible)
+        elif key == "u":
+            await self.back()
+        elif self.current is None:
+            return
+        elif key == "Enter":
+            await self.keep()
+        elif key == "s":
+            self.done.append((self.current, None))
+            await self.go_on()
+        elif key == "b":
+            for part in self.folded:
+                part.set_visibility(not part.visible)
+        elif key == "/" and self.search:
+            ui.run_javascript(f"getHtmlElement({self.search.id}).focus()")
+        elif key.isdecimal() and len(key) == 1:
+            self.type(key)
+
+    def type(self, digit: str) -> None:
+        """Take a digit of a number; with its last one the choice is made."""
+        self.typed = digit if len(self.typed) >= self.digits else self.typed + digit
+        number = int(self.typed)
+        is_whole = len(self.typed) == self.digits
+        self.choose(list(self.choices)[number - 1] if 0 < number <= len(self.choices) else None)
+        if self.chosen is None and is_whole:
+            self.say(f"there is no {number}")
+            self.typed = ""
+
+    def choose(self, name: str | None) -> None:
+        """Mark a choice, or none."""
+        self.chosen = name
+        for other, element in self.names.items():
+            element.classes(add="chosen" if other == name else "", remove="" if other == name else "chosen")
+            element.props(f"aria-checked={'true' if other == name else 'false'}")
+        self.say("Enter saves." if name else "")
+
+    async def keep(self) -> None:
+        """Save what is chosen, and go on."""
+        if self.chosen is None or self.current is None:
+            self.say("Choose first: type the number of a label.")
+            return
+        one, value = self.current, self.choices[self.chosen]
+        self.done.append((one, await asked(lambda b: save(b, one, self.wanted, value, self.author))))
+        self.today += 1
+        await self.go_on()
+
+    async def back(self) -> None:
+        """Undo the last label or skip, and show its turn again."""
+        if not self.done:
+            self.say("There is nothing to undo on this page.")
+            return
+        one, event_id = self.done.pop()
+        if event_id is not None and await asked(lambda b: undo(b, event_id)):
+            self.today -= 1
+        if self.current:
+            self.waiting.insert(0, self.current)
+        await self.ask(one)
+        self.draw()
+        self.say("Undone." if event_id is not None else "Back.")
+
+    def name(self, text: str) -> None:
+        """Keep the reviewer's name as long as the browser's tab is open."""
+        self.author = app.storage.tab[NAME] = clean_text(text.strip()[:MOST_NAME])
+
+    def say(self, text: str) -> None:
+        """Tell something in a line under the question."""
+        if self.note:
+            self.note.say(text)
+
+    def draw(self) -> None:
+        """Draw the turn, or that there is none."""
+        if self.place is None:
+            return
+        self.place.clear()
+        if self.count:
+            self.count.say(f"labelled today: {self.today}")
+        self.names, self.folded, self.search, self.note = {}, [], None, None
+        with self.place:
+            if self.shown is None or self.current is None:
+                with ui.element("section"):
+                    empty(
+                        "Nothing to review.",
+                        f"Of the newest {NEWEST:,} turns there is none whose {self.wanted.replace('_', ' ')} nobody has"
+                        " labelled, but for those that you have skipped. New ones come with new conversations:"
+                        " `understudy serve` reads them. `understudy optimize` learns from what has been labelled.",
+                    )
+                    self.note = Tag("p").classes("about")
+                return
+            with ui.element("section").classes("talk"):
+                self.draw_talk(self.shown)
+            with ui.element("section").classes("question"):
+                self.draw_question(self.current)
+
+    def draw_talk(self, shown: Shown) -> None:
+        """Draw the conversation up to the turn, what followed, and folded what the brain said."""
+        if shown.is_cut:
+            Tag("p", "Earlier messages are left out.").classes("about")
+        for line in shown.lines:
+            is_asked = line.seq == shown.decision.history_upto
+            with ui.element("div").classes(f"line {line.kind.split('_')[0]}{' asked' if is_asked else ''}"):
+                Tag("span", line.kind.split("_")[0]).classes("who")
+                Tag("p", line.text or "").classes("said")
+        _followed(shown.decision)
+        self.folded = [ui.element("div").classes("brain")]
+        self.folded[0].set_visibility(False)
+        with self.folded[0]:
+            _brain(shown.decision)
+
+    def draw_question(self, one: Asked) -> None:
+        """Draw what is asked, and the choices with their numbers."""
+        Tag("h2", QUESTIONS[self.wanted])
+        why = f"Asked first because {', '.join(one.reasons)}." if one.reasons else "Asked because it is new."
+        Tag("p", why).classes("about")
+        if len(self.choices) > FEW:
+            self.search = Element("input").props('placeholder="/ to look for a label" aria-label="Look for a label"')
+            self.search.on("input", self.narrow, js_handler="(e) => emit(e.target.value)")
+            self.search.on(
+                "keydown.enter", self.take_first,
+                js_handler="(e) => { e.stopPropagation(); e.target.blur(); emit(e.target.value) }",
+            )  # fmt: skip
+        with ui.element("div").classes("choices").props("role=radiogroup"):
+            for number, name in enumerate(self.choices, 1):
+                choice = ui.element("div").classes("choice").props("role=radio aria-checked=false")
+                choice.on("click", lambda _, name=name: self.choose(name))
+                with choice:
+                    if self.wanted != "user_satisfaction":
+                        Tag("kbd", f"{number:0{self.digits}}")
+                    Tag("span", name)
+                self.names[name] = choice
+        self.note = Tag("p", "").classes("note").props("role=status")
+        with ui.element("div").classes("buttons"):
+            for key, name in (("Enter", "Save"), ("s", "Skip"), ("b", "Brain"), ("u", "Undo"), ("?", "Keys")):
+                button = Element("button").on(
+                    "click", lambda _, key=key: self.do(key), js_handler="(e) => { e.currentTarget.blur(); emit() }"
+                )
+                with button:
+                    Tag("span", name)
+                    Tag("kbd", key)
+
+    def narrow(self, event: Any) -> None:
+        """Show only the choices whose name holds what was typed."""
+        wanted = str(event.args).strip().lower()
+        for name, element in self.names.items():
+            element.set_visibility(wanted in name.lower())
+
+    def take_first(self, event: Any) -> None:
+        """Choose the first of the choices that are shown."""
+        wanted = str(event.args).strip().lower()
+        self.choose(next((name for name in self.names if wanted and wanted in name.lower()), None))
+
+
+@page("/review")
+async def review(field: str = "intent") -> None:
+    """Ask for a label of the turns that teach most."""
+    desk, known = await asked(lambda brain: _desk(brain, field))
+    with ui.element("div").classes("desk"):
+        with ui.element("div").classes("switch"):
+            for name in known:
+                link = ui.link(name.replace("_", " "), f"{ROOT}/review?field={name}")
+                if name == desk.wanted:
+                    link.props("aria-current=page")
+        name_box = Element("input").props(f'placeholder="Your name" aria-label="Your name" maxlength={MOST_NAME}')
+        count = Tag("span").classes("today")
+    desk.help = ui.element("section").classes("keys")
+    with desk.help, ui.element("dl").classes("facts"):
+        for key, does in KEYS.items():
+            Tag("dt", key)
+            Tag("dd", does)
+    desk.help.set_visibility(False)
+    desk.place = ui.element("div").classes("review")
+    desk.count = count
+    ui.keyboard(on_key=desk.key, repeating=False)
+    name_box.on("change", lambda event: desk.name(str(event.args)), js_handler="(e) => emit(e.target.value)")
+    await desk.go_on()
+    await ui.context.client.connected()
+    desk.name(str(app.storage.tab.get(NAME, "")))
+    name_box.props["value"] = desk.author
+
+
+def _desk(brain: Brain, wanted: str) -> tuple[_Desk, list[str]]:
+    profile = brain.profile(None)
+    known = fields(profile)
+    name = wanted if wanted in known else known[0]
+    gym = gym_of(brain)
+    return _Desk(profile, name, choices(profile, name), queue(brain, profile, name), labelled_today(gym, name)), known
+
+
+def _followed(decision: BrainDecision) -> None:
+    """Say what really happened after the turn."""
+    reply, action, answer = decision.response_sent, decision.action_taken, decision.user_response
+    if reply is None and action is None and answer is None:
+        Tag("p", "Nothing has followed yet.").classes("about")
+        return
+    with ui.element("div").classes("followed"):
+        Tag("p", f"What followed{f': {action}' if action else ''}").classes("about")
+        for who, text in (("agent", reply), ("customer", answer)):
+            if text is not None:
+                with ui.element("div").classes(f"line {who}"):
+                    Tag("span", who).classes("who")
+                    Tag("p", text).classes("said")
+
+
+def _brain(decision: BrainDecision) -> None:
+    """Say what the brain said, module by module."""
+    faults = {fault["step"]: fault for fault in decision.faults}
+    with ui.element("dl").classes("facts"):
+        for name, faculty in MODULES.items():
+            Tag("dt", f"{name} {decision.versions.get(name, '')}")
+            reading = decision.readings.get(name)
+            if reading is None:
+                Tag("dd", f"no answer: {faults.get(name, {}).get('kind', 'unknown')}").classes("bad")
+                continue
+            said = [f"{main}: {_shown(reading['fields'].get(main))}" for main in faculty.main_fields]
+            sure = reading["fields"].get("confidence")
+            Tag("dd", "; ".join(said) + (f" ({sure:.0%} sure)" if isinstance(sure, int | float) else "")).classes(
+                "said"
+            )
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else "nothing" if value is None else str(value)
