@@ -45,7 +45,7 @@ LINES = 16
 UNSURE = 0.5
 """Confidence below which a turn is said to be asked for that."""
 
-RATINGS = {"1 very unhappy": 0.0, "2 unhappy": 0.25, "3 neither": 0.5, "4 happy": 0.75, "5 very happy": 1.0}
+RATINGS = {"very unhappy": 0.0, "unhappy": 0.25, "neither": 0.5, "happy": 0.75, "very happy": 1.0}
 """What a satisfaction can be called, and its number."""
 
 QUESTIONS = {
@@ -67,6 +67,19 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What a field can be: how it is called, the value that evidence keeps, and what it means."""
+
+    name: str
+    value: Any
+    meaning: str
+
+    def holds(self, words: str) -> bool:
+        """Say whether name or meaning holds what somebody looks for."""
+        return words.strip().lower() in f"{self.name} {self.meaning}".lower()
+
+
+@dataclass(frozen=True)
 class Shown:
     """What a person is shown of a turn: the newest messages up to it, what the brain said, what followed.
 
@@ -83,9 +96,16 @@ def fields(profile: Profile) -> list[str]:
     return [name for name in QUESTIONS if name in profile.labels or name == "user_satisfaction"]
 
 
-def choices(profile: Profile, field: str) -> dict[str, Any]:
-    """Return what a field can be, by its name."""
-    return dict(RATINGS) if field == "user_satisfaction" else {name: name for name in profile.labels[field]}
+def choices(profile: Profile, field: str) -> list[Choice]:
+    """Return what a field can be, in the order of the profile."""
+    if field == "user_satisfaction":
+        return [Choice(name, value, "") for name, value in RATINGS.items()]
+    meanings = {
+        "intent": {name: intent.description for name, intent in profile.intents.items()},
+        "conflict_type": profile.conflict_types,
+        "next_step": profile.next_steps,
+    }
+    return [Choice(name.replace("_", " "), name, meanings[field].get(name, "")) for name in profile.labels[field]]
 
 
 def queue(brain: Brain, profile: Profile, field: str, but: Collection[tuple[str, int]] = ()) -> list[Asked]:

@@ -23,6 +23,7 @@ from understudy.reviewing import (
     NEWEST,
     QUESTIONS,
     Asked,
+    Choice,
     Shown,
     choices,
     fields,
@@ -37,7 +38,7 @@ from understudy.server.pages.frame import ROOT, Tag, asked, empty, page
 KEYS = {
     "1 2 3 ...": "choose (all digits of the number)",
     "Enter": "save, and go on to the next turn",
-    "/": "look for a label by its name; Enter chooses the first one left",
+    "/": "look for a label by its name or meaning; Enter chooses the first one left",
     "b": "show or fold what the brain said",
     "s": "skip this turn",
     "u": "back: undo the last label or skip",
@@ -56,19 +57,19 @@ class _Desk:
 
     brain_profile: Profile
     wanted: str
-    choices: dict[str, Any]
+    choices: list[Choice]
     waiting: list[Asked]
     today: int
     author: str = ""
     current: Asked | None = None
     shown: Shown | None = None
-    chosen: str | None = None
+    chosen: Choice | None = None
     typed: str = ""
     is_busy: bool = False
     passed: set[tuple[str, int]] = field(default_factory=set)
     done: list[tuple[Asked, int | None]] = field(default_factory=list)
     """Turns that were labelled (with the label's event) or skipped, the last one at the end."""
-    names: dict[str, Element] = field(default_factory=dict)
+    buttons: list[Element] = field(default_factory=list)
     place: Element | None = None
     folded: list[Element] = field(default_factory=list)
     help: Element | None = None
@@ -143,25 +144,26 @@ class _Desk:
         self.typed = digit if len(self.typed) >= self.digits else self.typed + digit
         number = int(self.typed)
         is_whole = len(self.typed) == self.digits
-        self.choose(list(self.choices)[number - 1] if 0 < number <= len(self.choices) else None)
+        self.choose(self.choices[number - 1] if 0 < number <= len(self.choices) else None)
         if self.chosen is None and is_whole:
             self.say(f"there is no {number}")
             self.typed = ""
 
-    def choose(self, name: str | None) -> None:
+    def choose(self, choice: Choice | None) -> None:
         """Mark a choice, or none."""
-        self.chosen = name
-        for other, element in self.names.items():
-            element.classes(add="chosen" if other == name else "", remove="" if other == name else "chosen")
-            element.props(f"aria-checked={'true' if other == name else 'false'}")
-        self.say("Enter saves." if name else "")
+        self.chosen = choice
+        for other, element in zip(self.choices, self.buttons, strict=True):
+            is_it = other is choice
+            element.classes(add="chosen" if is_it else "", remove="" if is_it else "chosen")
+            element.props(f"aria-checked={'true' if is_it else 'false'}")
+        self.say("Enter saves." if choice else "")
 
     async def keep(self) -> None:
         """Save what is chosen, and go on."""
         if self.chosen is None or self.current is None:
             self.say("Choose first: type the number of a label.")
             return
-        one, value = self.current, self.choices[self.chosen]
+        one, value = self.current, self.chosen.value
         self.done.append((one, await asked(lambda b: save(b, one, self.wanted, value, self.author))))
         self.today += 1
         await self.go_on()
@@ -196,7 +198,7 @@ class _Desk:
         self.place.clear()
         if self.count:
             self.count.say(f"labelled today: {self.today}")
-        self.names, self.folded, self.search, self.note = {}, [], None, None
+        self.buttons, self.folded, self.search, self.note = [], [], None, None
         with self.place:
             if self.shown is None or self.current is None:
                 with ui.element("section"):
@@ -241,14 +243,16 @@ class _Desk:
                 js_handler="(e) => { e.stopPropagation(); e.target.blur(); emit(e.target.value) }",
             )  # fmt: skip
         with ui.element("div").classes("choices").props("role=radiogroup"):
-            for number, name in enumerate(self.choices, 1):
-                choice = ui.element("div").classes("choice").props("role=radio aria-checked=false")
-                choice.on("click", lambda _, name=name: self.choose(name))
-                with choice:
-                    if self.wanted != "user_satisfaction":
-                        Tag("kbd", f"{number:0{self.digits}}")
-                    Tag("span", name)
-                self.names[name] = choice
+            for number, choice in enumerate(self.choices, 1):
+                button = ui.element("div").classes("choice").props("role=radio aria-checked=false")
+                button.on("click", lambda _, choice=choice: self.choose(choice))
+                with button:
+                    Tag("kbd", f"{number:0{self.digits}}")
+                    with ui.element("div"):
+                        Tag("span", choice.name)
+                        if choice.meaning and len(self.choices) <= FEW:
+                            Tag("p", choice.meaning.partition(":")[0]).classes("about")
+                self.buttons.append(button)
         self.note = Tag("p", "").classes("note").props("role=status")
         with ui.element("div").classes("buttons"):
             for key, name in (("Enter", "Save"), ("s", "Skip"), ("b", "Brain"), ("u", "Undo"), ("?", "Keys")):
@@ -260,15 +264,16 @@ class _Desk:
                     Tag("kbd", key)
 
     def narrow(self, event: Any) -> None:
-        """Show only the choices whose name holds what was typed."""
-        wanted = str(event.args).strip().lower()
-        for name, element in self.names.items():
-            element.set_visibility(wanted in name.lower())
+        """Show only the choices that hold what was typed."""
+        for choice, element in zip(self.choices, self.buttons, strict=True):
+            element.set_visibility(choice.holds(str(event.args)))
 
     def take_first(self, event: Any) -> None:
         """Choose the first of the choices that are shown."""
-        wanted = str(event.args).strip().lower()
-        self.choose(next((name for name in self.names if wanted and wanted in name.lower()), None))
+        wanted = str(event.args)
+        self.choose(next((one for one in self.choices if wanted.strip() and one.holds(wanted)), None))
+        if self.chosen is None:
+            self.say("No label holds that.")
 
 
 @page("/review")
