@@ -15,10 +15,11 @@ agreement with those alone is lower than with all turns.
 
 import heapq
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from statistics import fmean
 from typing import Any
@@ -52,6 +53,8 @@ MOST_EVIDENCE = 20_000
 """Pieces of evidence of a field in which conversations are looked for, the newest ones."""
 
 AT_ONCE = 100
+
+SECONDS_KEPT = 60
 
 AGREES_WITH = {
     "human": "people's labels",
@@ -128,15 +131,31 @@ def readiness(brain: Brain, profile: str | None = None) -> dict[str, Readiness]:
         UnderstudyError: there is no gym, or no such profile.
     """
     gym, known = gym_of(brain), brain.profile(profile)
-    marks = gym.newest_ids()
-    closed_before = silent_since(brain.settings.brain_conversation_idle_hours)
+    kept_for = int(time.monotonic() // SECONDS_KEPT)  # conversations close by silence, and some are erased
+    idle_hours = brain.settings.brain_conversation_idle_hours
+    talks = _talks(gym, known, idle_hours, tuple(gym.newest_ids().items()), kept_for)
+    return {name: _judged(brain, faculty, known, talks[name]) for name, faculty in MODULES.items()}
+
+
+@lru_cache(maxsize=2)
+def _talks(
+    gym: Gym, profile: Profile, idle_hours: float, newest: tuple[tuple[str, int], ...], kept_for: int
+) -> dict[str, list[_Talk]]:
+    """Return by module what the conversations say that are looked at, the last learnt of first.
+
+    It is kept as long as the gym stands as it does, but not for longer than SECONDS_KEPT.
+    """
+    marks, since = dict(newest), silent_since(idle_hours)
     closed: dict[str, bool] = {}
     chosen = {
-        name: list(islice(_conversations(gym, faculty, known, marks, closed_before, closed), MOST))
+        name: list(islice(_conversations(gym, faculty, profile, marks, since, closed), MOST))
         for name, faculty in MODULES.items()
     }
     turns = _turns(gym, list(dict.fromkeys(name for names in chosen.values() for name in names)), marks)
-    return {name: _judged(brain, faculty, known, chosen[name], turns) for name, faculty in MODULES.items()}
+    said = {
+        name: [_talk(MODULES[name], profile, turns.get(one, ())) for one in names] for name, names in chosen.items()
+    }
+    return {name: [talk for talk in talks if talk is not None] for name, talks in said.items()}
 
 
 def rests_on(sources: Mapping[str, int]) -> str:
@@ -200,10 +219,7 @@ def _turns(gym: Gym, names: Sequence[str], marks: Mapping[str, int]) -> dict[str
     }
 
 
-def _judged(
-    brain: Brain, faculty: Faculty, profile: Profile, names: Sequence[str], turns: Mapping[str, list[_Turn]]
-) -> Readiness:
-    talks = [talk for name in names if (talk := _talk(faculty, profile, turns.get(name, ()))) is not None]
+def _judged(brain: Brain, faculty: Faculty, profile: Profile, talks: Sequence[_Talk]) -> Readiness:
     values = [talk.agreement for talk in talks]
     asked = sum(talk.turns for talk in talks)
     version = brain.version(faculty, profile.name, Context())
@@ -233,7 +249,7 @@ def _missing(found: Readiness, defeat: Trial | None) -> Iterator[str]:
     if found.fault_rate >= MOST_FAULTS:
         yield f"{found.fault_rate:.1%} of the turns without an answer, needed under {MOST_FAULTS:.0%}"
     if defeat:
-        yield f"{found.version} has lost {defeat.name}: {defeat.reason}"
+        yield f"{found.version} has lost the A/B test {defeat.name}"
 
 
 def _talk(faculty: Faculty, profile: Profile, turns: Sequence[_Turn]) -> _Talk | None:

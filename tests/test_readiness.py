@@ -139,7 +139,7 @@ def test_a_version_that_has_lost_is_not_ready(brain: Brain) -> None:
     enrol(brain, "trial", "default", "intent", "v0.0", "v1.0")
     assert intent_of(brain).ready and "not decided yet, after 0 conversations" in str(intent_of(brain).ab)
     brain.gym.trials.end("trial", Ending("B", "v1.0 is better than v0.0"))
-    assert intent_of(brain).missing == ("v0.0 has lost trial: v1.0 is better than v0.0",)
+    assert intent_of(brain).missing == ("v0.0 has lost the A/B test trial",)
     assert str(intent_of(brain).ab).startswith("v1.0 is better than v0.0; ")
 
 

@@ -101,7 +101,7 @@ def _module(one: Readiness) -> None:
             Tag("h2", one.module)
             Tag("span", "ready" if one.ready else "not yet").classes("good" if one.ready else "warn")
         for what in one.missing:
-            Tag("p", f"Missing: {what}.").classes("missing")
+            Tag("p", f"{what[0].upper()}{what[1:]}.").classes("missing")
         if one.agreement is not None and one.lower is not None:
             _gauge(one)
             Tag("p", rests_on(one.sources)).classes("about")
