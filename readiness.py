@@ -118,7 +118,8 @@ class _Turn:
     """A turn with what its modules said, and what is known of it."""
 
     known: Known
-    readings: Mapping[str, Any]
+    said: Mapping[str, Mapping[str, Any] | None]
+    """By module its main fields, or None without an answer."""
     versions: Mapping[str, str]
     truth: Mapping[str, Any]
     sources: Mapping[str, str]
@@ -196,7 +197,7 @@ def _once(names: Iterator[str]) -> Iterator[str]:
 def _turns(gym: Gym, names: Sequence[str], marks: Mapping[str, int]) -> dict[str, list[_Turn]]:
     """Return the turns of conversations with what is known of them."""
     found: dict[str, list[Known]] = defaultdict(list)
-    for known in turns_of(gym, names, marks["decisions"], MOST_TURNS):
+    for known in turns_of(gym, names, _PATHS, marks["decisions"], MOST_TURNS):
         found[known.conversation_id].append(known)
     spans = [(name, known[0].turn, known[-1].turn) for name, known in found.items()]
     fields = [field for faculty in MODULES.values() for field in faculty.main_fields]
@@ -205,18 +206,38 @@ def _turns(gym: Gym, names: Sequence[str], marks: Mapping[str, int]) -> dict[str
     for name, turn, field, value, source in truths(gym, spans, fields, marks["evidence"]):
         before = sources[name, turn].get(field, source)
         if SOURCES.index(source) <= SOURCES.index(before):
-            values[name, turn][field], sources[name, turn][field] = json.loads(value), source
+            values[name, turn][field], sources[name, turn][field] = _value(value), source
     versions: dict[str, dict[str, str]] = {}  # most turns have the same
     for text in {known.versions for some in found.values() for known in some}:
         versions[text] = json.loads(text)
     return {
         name: [
-            _Turn(one, json.loads(one.readings), versions[one.versions], values[key], sources[key])
+            _Turn(one, _said(one.said), versions[one.versions], values[key], sources[key])
             for one in some
             for key in [(name, one.turn)]
         ]
         for name, some in found.items()
     }
+
+
+_PATHS = [
+    path
+    for faculty in MODULES.values()
+    for path in (f"$.{faculty.name}.version", *(f"$.{faculty.name}.fields.{name}" for name in faculty.main_fields))
+]
+
+_value = lru_cache(maxsize=4096)(json.loads)
+"""What is true of a turn is mostly one of a few labels."""
+
+
+def _said(values: str) -> dict[str, dict[str, Any] | None]:
+    """Return by module what it said in its main fields, or None without an answer, from the values at _PATHS."""
+    found, rest = dict[str, dict[str, Any] | None](), iter(json.loads(values))
+    for faculty in MODULES.values():
+        version = next(rest)
+        said = {name: next(rest) for name in faculty.main_fields}
+        found[faculty.name] = None if version is None else said
+    return found
 
 
 def _judged(brain: Brain, faculty: Faculty, profile: Profile, talks: Sequence[_Talk]) -> Readiness:
@@ -260,11 +281,11 @@ def _talk(faculty: Faculty, profile: Profile, turns: Sequence[_Turn]) -> _Talk |
         gold = turn.truth
         if faculty.truth:
             gold = {**gold, **faculty.truth(_ended(turn.known.workflow_outcome), gold, profile)}
-        reading = turn.readings.get(faculty.name)
-        agreement = faculty.agreement(reading["fields"] if reading else {}, gold)
+        said = turn.said[faculty.name]
+        agreement = faculty.agreement(said or {}, gold)
         if agreement:
             scores.append(fmean(agreement.values()))
-            faults += reading is None
+            faults += said is None
             versions[turn.versions.get(faculty.name, "?")] += 1
             sources.update(turn.sources[field] for field in agreement)
     if not scores:

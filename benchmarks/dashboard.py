@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 
+from understudy.events import Label
 from understudy.nodes.brain import Brain
 from understudy.readiness import MOST, readiness
 from understudy.reviewing import queue
@@ -34,8 +35,15 @@ def table(row: Callable[[str, float, str], None], decisions: int = 100_000) -> N
     assert brain.gym is not None
     fill(brain, decisions)
     profile = brain.profile(None)
+    gym = brain.gym
+
+    def told() -> object:
+        gym.learn("c0", [Label(turn=0, fields={"intent": "booking"}).event()], "default")
+        return readiness(brain)
+
     looks: dict[str, Callable[[], object]] = {
-        f"readiness, {MOST} conversations": lambda: readiness(brain),
+        f"readiness, {MOST} conversations": told,
+        "  the same, when nothing is new": lambda: readiness(brain),
         "review queue": lambda: queue(brain, profile, "intent"),
     }
     print(f"the dashboard at {decisions:,} decisions, ms (budget of a page: 300)")
@@ -46,7 +54,7 @@ def table(row: Callable[[str, float, str], None], decisions: int = 100_000) -> N
             look()
             times.append((time.perf_counter() - started) * 1000)
         row(f"  {name}", median(times), f"first {times[0]:.0f}")
-    brain.gym.close()
+    gym.close()
     print()
 
 

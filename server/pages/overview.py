@@ -61,7 +61,8 @@ async def overview() -> None:
         Tag(
             "p",
             f"Profile {found.profile}. Judged by the last {MOST} closed conversations with evidence;"
-            f" {LEAST} are needed.",
+            f" {LEAST} are needed. In a bar the dark part is what the agreement surely is, the line what it has to be."
+            " People label hard turns first in the review: agreement with such labels is lower than the average.",
         ).classes("about")
     with ui.element("div").classes("modules"):
         for module in found.modules:

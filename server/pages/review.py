@@ -13,11 +13,9 @@ from nicegui import app, ui
 from nicegui.element import Element
 from nicegui.events import KeyEventArguments
 
-from understudy.events import BrainDecision
 from understudy.intake import UnderstudyError, clean_text
 from understudy.nodes.ab_life import gym_of
 from understudy.nodes.brain import Brain
-from understudy.nodes.modules import MODULES
 from understudy.profile import Profile
 from understudy.reviewing import (
     NEWEST,
@@ -34,6 +32,7 @@ from understudy.reviewing import (
     undo,
 )
 from understudy.server.pages.frame import ROOT, Tag, asked, empty, page
+from understudy.server.pages.turn import turn
 
 KEYS = {
     "1 2 3 ...": "choose (all digits of the number)",
@@ -71,7 +70,7 @@ class _Desk:
     """Turns that were labelled (with the label's event) or skipped, the last one at the end."""
     buttons: list[Element] = field(default_factory=list)
     place: Element | None = None
-    folded: list[Element] = field(default_factory=list)
+    folded: Element | None = None
     help: Element | None = None
     note: Tag | None = None
     count: Tag | None = None
@@ -131,9 +130,8 @@ class _Desk:
         elif key == "s":
             self.done.append((self.current, None))
             await self.go_on()
-        elif key == "b":
-            for part in self.folded:
-                part.set_visibility(not part.visible)
+        elif key == "b" and self.folded:
+            self.folded.set_visibility(not self.folded.visible)
         elif key == "/" and self.search:
             ui.run_javascript(f"getHtmlElement({self.search.id}).focus()")
         elif key.isdecimal() and len(key) == 1:
@@ -198,7 +196,7 @@ class _Desk:
         self.place.clear()
         if self.count:
             self.count.say(f"labelled today: {self.today}")
-        self.buttons, self.folded, self.search, self.note = [], [], None, None
+        self.buttons, self.folded, self.search, self.note = [], None, None, None
         with self.place:
             if self.shown is None or self.current is None:
                 with ui.element("section"):
@@ -211,24 +209,9 @@ class _Desk:
                     self.note = Tag("p").classes("about")
                 return
             with ui.element("section").classes("talk"):
-                self.draw_talk(self.shown)
+                self.folded = turn(self.shown)
             with ui.element("section").classes("question"):
                 self.draw_question(self.current)
-
-    def draw_talk(self, shown: Shown) -> None:
-        """Draw the conversation up to the turn, what followed, and folded what the brain said."""
-        if shown.is_cut:
-            Tag("p", "Earlier messages are left out.").classes("about")
-        for line in shown.lines:
-            is_asked = line.seq == shown.decision.history_upto
-            with ui.element("div").classes(f"line {line.kind.split('_')[0]}{' asked' if is_asked else ''}"):
-                Tag("span", line.kind.split("_")[0]).classes("who")
-                Tag("p", line.text or "").classes("said")
-        _followed(shown.decision)
-        self.folded = [ui.element("div").classes("brain")]
-        self.folded[0].set_visibility(False)
-        with self.folded[0]:
-            _brain(shown.decision)
 
     def draw_question(self, one: Asked) -> None:
         """Draw what is asked, and the choices with their numbers."""
@@ -310,39 +293,3 @@ def _desk(brain: Brain, wanted: str) -> tuple[_Desk, list[str]]:
     name = wanted if wanted in known else known[0]
     gym = gym_of(brain)
     return _Desk(profile, name, choices(profile, name), queue(brain, profile, name), labelled_today(gym, name)), known
-
-
-def _followed(decision: BrainDecision) -> None:
-    """Say what really happened after the turn."""
-    reply, action, answer = decision.response_sent, decision.action_taken, decision.user_response
-    if reply is None and action is None and answer is None:
-        Tag("p", "Nothing has followed yet.").classes("about")
-        return
-    with ui.element("div").classes("followed"):
-        Tag("p", f"What followed{f': {action}' if action else ''}").classes("about")
-        for who, text in (("agent", reply), ("customer", answer)):
-            if text is not None:
-                with ui.element("div").classes(f"line {who}"):
-                    Tag("span", who).classes("who")
-                    Tag("p", text).classes("said")
-
-
-def _brain(decision: BrainDecision) -> None:
-    """Say what the brain said, module by module."""
-    faults = {fault["step"]: fault for fault in decision.faults}
-    with ui.element("dl").classes("facts"):
-        for name, faculty in MODULES.items():
-            Tag("dt", f"{name} {decision.versions.get(name, '')}")
-            reading = decision.readings.get(name)
-            if reading is None:
-                Tag("dd", f"no answer: {faults.get(name, {}).get('kind', 'unknown')}").classes("bad")
-                continue
-            said = [f"{main}: {_shown(reading['fields'].get(main))}" for main in faculty.main_fields]
-            sure = reading["fields"].get("confidence")
-            Tag("dd", "; ".join(said) + (f" ({sure:.0%} sure)" if isinstance(sure, int | float) else "")).classes(
-                "said"
-            )
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else "nothing" if value is None else str(value)
