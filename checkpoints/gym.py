@@ -1,6 +1,7 @@
 """The gym: the one SQLite file that remembers, and the SQL on events, decisions, evidence and runs.
 
-That on A/B tests is in trials.py, that on dreams in dreams.py, that on jobs in jobs.py, that erases in erasure.py.
+That on A/B tests is in trials.py, that on dreams in dreams.py, that on jobs in jobs.py, that erases in
+erasure.py, that shows pages of it in browsing.py.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from understudy.checkpoints.browsing import Browsing
 from understudy.checkpoints.dreams import Dreams
 from understudy.checkpoints.erasure import Erasure
 from understudy.checkpoints.file import GymFile, now
@@ -64,6 +66,11 @@ class Gym(GymFile):
     def jobs(self) -> Jobs:
         """What runs by itself."""
         return Jobs(self)
+
+    @cached_property
+    def browsing(self) -> Browsing:
+        """What people look at, page by page."""
+        return Browsing(self)
 
     @cached_property
     def erasure(self) -> Erasure:

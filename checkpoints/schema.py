@@ -480,6 +480,25 @@ def m013_readiness(db: Database) -> None:
     _run(db, "CREATE INDEX evidence_known ON evidence (field, id) WHERE source <> 'teacher'")
 
 
+@migrations()
+def m014_browsing(db: Database) -> None:
+    """Make the indexes that find decisions and conversations, newest first, whatever is asked of them.
+
+    Those on what is newest hold every column that is filtered by: what matches nothing is told from the index alone.
+    """
+    _run(
+        db,
+        "CREATE INDEX brain_decisions_newest ON brain_decisions"
+        " (created_at, decision_id, profile, conversation_id, turn, intent, conflict_type, versions)",
+        "CREATE INDEX brain_decisions_outcome ON brain_decisions (conversation_id, workflow_outcome) WHERE turn = 0",
+        "DROP INDEX brain_decisions_faults",
+        "CREATE INDEX brain_decisions_faults ON brain_decisions (conversation_id) WHERE faults <> '[]'",
+        "DROP INDEX events_first",
+        "CREATE INDEX events_first ON events (id, conversation_id, profile) WHERE seq = 0",
+        "CREATE INDEX evidence_labelled ON evidence (conversation_id, turn) WHERE source = 'human'",
+    )
+
+
 def _run(db: Database, *statements: str) -> None:
     for statement in statements:
         db.execute(statement)
