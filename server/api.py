@@ -6,10 +6,12 @@ from fastapi import FastAPI
 
 from understudy.nodes.brain import own_brain
 from understudy.server.problems import add_problems
+from understudy.server.reading import router as reading
 from understudy.status import status as look
 
 api = FastAPI(title="understudy", docs_url=None, redoc_url=None)
 add_problems(api)
+api.include_router(reading)
 
 
 @api.get("/status")
