@@ -20,6 +20,7 @@ T = TypeVar("T")
 ROOT = "/brain/ui"
 PAGES = (
     ("/", "overview", "Overview"),
+    ("/conversations", "conversations", "Conversations"),
     ("/review", "review", "Review"),
     ("/settings", "settings", "Settings"),
 )
@@ -61,7 +62,7 @@ async def asked(load: Callable[[Brain], T]) -> T:
 def _head(title: str) -> None:
     with ui.element("header"), ui.element("nav").props("aria-label=Pages"):
         for path, _, name in PAGES:
-            link = ui.link(name, ROOT + path)
+            link = ui.link(name, path)  # NiceGUI puts ROOT before it
             if name == title:
                 link.props("aria-current=page")
 
