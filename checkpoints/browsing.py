@@ -113,6 +113,10 @@ class Browsing:
         )  # fmt: skip
         return [(row["created_at"], row["decision_id"]) for row in rows]
 
+    def profiles(self) -> list[str]:
+        """Return the profiles of which there have been decisions."""
+        return [row["profile"] for row in self._file.rows("SELECT profile FROM decision_counts ORDER BY profile")]
+
     def decision(self, decision_id: str, most: int) -> dict[str, Any] | None:
         """Return a decision with at most so many characters of each text, or None when it has been erased."""
         texts = ", ".join(f"substr({name}, 1, ?2) AS {name}" for name in _TEXTS)

@@ -1,0 +1,179 @@
+"""What stands beside a turn: what the modules saw, whether they were right, what versions under test said."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from nicegui import ui
+
+from understudy.nodes.modules import MODULES, PROGRAMS
+from understudy.server.pages.frame import Tag, facts
+from understudy.server.shown import Known, Pair, Seen, TurnSeen
+
+NEAR = 0.25
+"""How far a number may be from the true one to be called right."""
+
+_SOURCES = {
+    "human": "a person",
+    "outcome": "how it ended",
+    "hindsight": "what the agent did",
+    "teacher": "the teacher model",
+}
+_QUIET = ("confidence", "reasoning")
+"""Fields that every module has its own of."""
+
+_FREE = ("proposed_response",)
+"""Fields of free text: another one may be as good."""
+
+
+def beside(turn: TurnSeen, server: str) -> None:
+    """Write what is known of a turn."""
+    with ui.element("div").classes("beside"):
+        if turn.decision is None:
+            with ui.element("p").classes("about"):
+                Tag("span", f"Turn {turn.turn} is not read yet. What waits is read by ")
+                Tag("code", "understudy serve")
+        else:
+            _readings(turn.turn, turn.decision)
+            for fault in turn.decision.faults:
+                _fault(fault)
+        said = _fields(turn.decision.readings if turn.decision else {})
+        if turn.evidence:
+            Tag("p", "What turned out to be true").classes("about")
+            with ui.element("table").classes("known"), ui.element("tbody"):
+                for one in turn.evidence:
+                    if (one.field, one.source) != ("proposed_response", "hindsight"):  # it stands in the chat
+                        _known(one, said)
+        for pair in turn.pairs:
+            _pair(pair)
+        if turn.decision is not None:
+            _more(turn.decision, server)
+
+
+def moment_of(text: str) -> str:
+    """Return a moment (ISO 8601) as people read it, to the minute."""
+    return text[:16].replace("T", " ")
+
+
+def value_of(value: Any) -> str:
+    """Return a JSON value as people read it."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list) and not any(isinstance(one, dict | list) for one in value):
+        return "; ".join(map(str, value)) or "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def values_of(table: Mapping[str, Any]) -> dict[str, object]:
+    """Return a JSON object as names and texts; what is in an object of its own is named by its way."""
+    found: dict[str, object] = {}
+    for name, value in table.items():
+        inner = values_of(value) if isinstance(value, dict) and value else None
+        found |= {name: value_of(value)} if inner is None else {f"{name}.{key}": one for key, one in inner.items()}
+    return found
+
+
+def agrees(said: Any, truth: Any) -> bool | None:
+    """Say whether a label or a number was right; None for free text and lists, which have no such word."""
+    if isinstance(said, bool | str) and isinstance(truth, bool | str):
+        return said == truth
+    if isinstance(said, int | float) and isinstance(truth, int | float):
+        return abs(said - truth) <= NEAR
+    return None
+
+
+def _readings(number: int, seen: Seen) -> None:
+    """Write a row a module: its main fields, how sure it is, its version."""
+    with ui.element("table").classes("saw"):
+        with ui.element("thead"), ui.element("tr"):
+            for title in (f"Turn {number}", "saw", "sure", "version"):
+                Tag("th", title)
+        with ui.element("tbody"):
+            for name, reading in seen.readings.items():
+                fields = reading["fields"]
+                with ui.element("tr"):
+                    Tag("th", name)
+                    with ui.element("td"):
+                        for field in MODULES[name].main_fields if name in MODULES else fields:
+                            with ui.element("p").classes("said"):
+                                Tag("span", f"{field} ").classes("about")
+                                Tag("span", value_of(fields.get(field)))
+                    sure = fields.get("confidence")
+                    Tag("td", f"{sure:.0%}" if isinstance(sure, int | float) else "").classes("num")
+                    Tag("td", reading["version"]).classes("num")
+
+
+def _fault(fault: Mapping[str, Any]) -> None:
+    """Say in words which module could not answer, and why."""
+    with ui.element("div").classes("note"):
+        Tag("p", f"{fault['step']} gave no answer: {fault['message']} ({fault['kind']})").classes("bad")
+        if fault.get("text"):
+            with ui.element("details"):
+                Tag("summary", "what it wrote")
+                Tag("p", fault["text"]).classes("said")
+
+
+def _known(one: Known, said: Mapping[str, Any]) -> None:
+    """Write what turned out to be true of a field, who says so, and whether the brain was right."""
+    right = None if one.field in _FREE else agrees(said.get(one.field), one.value)
+    with ui.element("tr"):
+        Tag("th", one.field)
+        with ui.element("td"):
+            Tag("p", value_of(one.value)).classes("said")
+            Tag("p", ", ".join(filter(None, (_SOURCES[one.source], one.author, moment_of(one.at))))).classes("about")
+        mark = Tag("td", {True: "\u2713 right", False: "\u2717 wrong", None: ""}[right]).classes("num")
+        if right is not None:
+            mark.classes("good" if right else "bad")
+
+
+def _pair(pair: Pair) -> None:
+    """Write what both versions of an A/B test said of the turn."""
+    main = PROGRAMS[pair.module].main_fields if pair.module in PROGRAMS else ()
+    with ui.element("div").classes("note"):
+        Tag("p", f"A/B test {pair.test}").classes("about")
+        rows: dict[str, object] = {}
+        sides = (
+            ("A", pair.variant_a, pair.answer_a, pair.fault_a, pair.score_a),
+            ("B", pair.variant_b, pair.answer_b, pair.fault_b, pair.score_b),
+        )
+        for side, version, answer, fault, score in sides:
+            shown = [value_of(value) for name, value in (answer or {}).items() if not main or name in main]
+            text = "; ".join(shown) if answer is not None else f"no answer: {fault}"
+            rows[f"{side}, {version}"] = f"{text} (score {score:.2f})" if score is not None else text
+        facts(rows)
+
+
+def _more(seen: Seen, server: str) -> None:
+    """Write, folded, all that the modules said, the state, and where the run is found."""
+    with ui.element("details"):
+        Tag("summary", "all it said, and where it is")
+        for name, reading in seen.readings.items():
+            Tag("h3", name)
+            facts(values_of(reading["fields"]))
+        if seen.state_snapshot:
+            Tag("h3", "State, as the host gave it")
+            facts(values_of(seen.state_snapshot))
+        Tag("h3", "The run")
+        models = ", ".join(sorted(set(seen.models.values())))
+        facts(
+            {
+                "decision": seen.decision_id,
+                "written": moment_of(seen.created_at),
+                "model": models or seen.engine,
+                "tokens": f"{seen.tokens_in:,} read, {seen.tokens_out:,} written",
+                "time": f"{seen.latency_ms:,.0f} ms",
+                "checkpoint": seen.checkpoint_id or "none is kept",
+            }
+        )
+        if seen.checkpoint_id and seen.thread_id:
+            ui.link("State at this turn", f"{server}/threads/{seen.thread_id}/state/{seen.checkpoint_id}", new_tab=True)
+
+
+def _fields(readings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the modules said by field."""
+    return {
+        field: value
+        for reading in readings.values()
+        for field, value in reading["fields"].items()
+        if field not in _QUIET
+    }
