@@ -10,6 +10,7 @@ from typing import Any
 
 from understudy.checkpoints.browsing import Conversations, Decisions
 from understudy.checkpoints.gym import Gym
+from understudy.nodes.brain import own_brain
 
 LONG = "long"
 """A conversation of 10,000 messages."""
@@ -32,6 +33,42 @@ _READINGS = {
 }
 _VERSIONS = json.dumps(dict.fromkeys(_FIELDS, "v0.0"), separators=(",", ":"))
 _FAULT = json.dumps([{"step": "intent", "kind": "AnswerError", "message": "x" * 80}], separators=(",", ":"))
+
+
+PAGES = (
+    "/brain/decisions?limit=100",
+    "/brain/decisions?intent=nothing",
+    "/brain/conversations?limit=100",
+    "/brain/conversations?outcome=failure",
+    f"/brain/conversations/{LONG}?turn=4000",
+    "/brain/ui/conversations",
+    "/brain/ui/conversations?outcome=failure",
+    f"/brain/ui/conversations/one?id={LONG}&turn=4000",
+)
+
+
+def table(decisions: int = 100_000) -> None:
+    """Print what each query and each page takes, on the gym of this folder, which is filled first."""
+    # Loaded here: the server is an extra.
+    from fastapi.testclient import TestClient
+
+    from understudy.server.app import app
+
+    own_brain.cache_clear()
+    gym = own_brain().gym
+    assert gym is not None
+    with sqlite3.connect(gym.path) as db:
+        fill(db, decisions)
+    print(f"reading at {decisions:,} decisions, ms, p50 of 5 (budget 100 a query, 300 a page)")
+    for name, query in queries(gym).items():
+        print(f"  {name:<60}{timed(query):8.1f}")
+    with TestClient(app, base_url="http://localhost") as client:
+        for path in PAGES:
+            assert client.get(path).status_code == 200
+            print(f"  {path:<60}{timed(partial(client.get, path)):8.1f}")
+    gym.close()
+    own_brain.cache_clear()
+    print()
 
 
 def fill(db: sqlite3.Connection, decisions: int, turns: int = 10) -> None:

@@ -22,7 +22,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 
-from understudy.benchmarks import ab_power, dashboard, prompt_cache
+from understudy.benchmarks import ab_power, dashboard, prompt_cache, reading
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.demo import BUNDLED
 from understudy.graph.shadow import build, create_shadow_workflow
@@ -50,6 +50,8 @@ def main() -> None:
     status_time()
     with _folder():
         dashboard.table(_row)
+    with _folder(SCHEDULER_ENABLED="false"):
+        reading.table()
     prompt_cache.table(BUNDLED, prompt_cache.MEASURED_TURNS)
     ab_power.table(2000)
 

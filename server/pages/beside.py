@@ -95,9 +95,7 @@ def _readings(number: int, seen: Seen) -> None:
                     Tag("th", name)
                     with ui.element("td"):
                         for field in MODULES[name].main_fields if name in MODULES else fields:
-                            with ui.element("p").classes("said"):
-                                Tag("span", f"{field} ").classes("about")
-                                Tag("span", value_of(fields.get(field)))
+                            Tag("p", f"{field}: {value_of(fields.get(field))}").classes("said")
                     sure = fields.get("confidence")
                     Tag("td", f"{sure:.0%}" if isinstance(sure, int | float) else "").classes("num")
                     Tag("td", reading["version"]).classes("num")
@@ -144,29 +142,39 @@ def _pair(pair: Pair) -> None:
 
 
 def _more(seen: Seen, server: str) -> None:
-    """Write, folded, all that the modules said, the state, and where the run is found."""
-    with ui.element("details"):
+    """Write all that the modules said, the state, and where the run is found, once somebody unfolds it."""
+    with ui.element("details") as folded:
         Tag("summary", "all it said, and where it is")
-        for name, reading in seen.readings.items():
-            Tag("h3", name)
-            facts(values_of(reading["fields"]))
-        if seen.state_snapshot:
-            Tag("h3", "State, as the host gave it")
-            facts(values_of(seen.state_snapshot))
-        Tag("h3", "The run")
-        models = ", ".join(sorted(set(seen.models.values())))
-        facts(
-            {
-                "decision": seen.decision_id,
-                "written": moment_of(seen.created_at),
-                "model": models or seen.engine,
-                "tokens": f"{seen.tokens_in:,} read, {seen.tokens_out:,} written",
-                "time": f"{seen.latency_ms:,.0f} ms",
-                "checkpoint": seen.checkpoint_id or "none is kept",
-            }
-        )
-        if seen.checkpoint_id and seen.thread_id:
-            ui.link("State at this turn", f"{server}/threads/{seen.thread_id}/state/{seen.checkpoint_id}", new_tab=True)
+
+    def fill() -> None:
+        if len(folded.default_slot.children) == 1:
+            with folded:
+                _all(seen, server)
+
+    folded.on("toggle", fill)
+
+
+def _all(seen: Seen, server: str) -> None:
+    for name, reading in seen.readings.items():
+        Tag("h3", name)
+        facts(values_of(reading["fields"]))
+    if seen.state_snapshot:
+        Tag("h3", "State, as the host gave it")
+        facts(values_of(seen.state_snapshot))
+    Tag("h3", "The run")
+    facts(
+        {
+            "decision": seen.decision_id,
+            "written": moment_of(seen.created_at),
+            "model": ", ".join(sorted(set(seen.models.values()))) or seen.engine,
+            "tokens": f"{seen.tokens_in:,} read, {seen.tokens_out:,} written",
+            "time": f"{seen.latency_ms:,.0f} ms",
+            "checkpoint": seen.checkpoint_id or "none is kept",
+        }
+    )
+    if seen.checkpoint_id and seen.thread_id:
+        state = f"{server}/threads/{seen.thread_id}/state/{seen.checkpoint_id}"
+        ui.link("State at this turn", state, new_tab=True)
 
 
 def _fields(readings: Mapping[str, Any]) -> dict[str, Any]:

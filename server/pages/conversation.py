@@ -20,8 +20,8 @@ from understudy.server.problems import Problem
 from understudy.server.reading import LARGEST, one_conversation
 from understudy.server.shown import Conversation, Happened, Suggestion, Summary
 
-MOST_EVENTS = 40
-"""Events on a page: some fifteen turns."""
+MOST_EVENTS = 20
+"""Events on a page: some eight turns. A browser has some hundred elements to show of each."""
 
 _TOUCH = {
     "accepted": "What a personal touch would have made of it",
