@@ -14,7 +14,7 @@ from understudy.intake import UnderstudyError
 from understudy.nodes.brain import Brain, own_brain
 from understudy.optimize import gym_of
 from understudy.server.guard import STUDIO
-from understudy.server.pages.beside import beside, moment_of, values_of
+from understudy.server.pages.beside import NEAR, beside, moment_of, values_of
 from understudy.server.pages.frame import Tag, asked, empty, facts, page, section
 from understudy.server.problems import Problem
 from understudy.server.reading import LARGEST, one_conversation
@@ -22,6 +22,8 @@ from understudy.server.shown import Conversation, Happened, Suggestion, Summary
 
 MOST_EVENTS = 20
 """Events on a page: some eight turns. A browser has some hundred elements to show of each."""
+
+_ABOUT = f"Nobody was sent that. A number is called right within {NEAR} of the true one."
 
 _TOUCH = {
     "accepted": "What a personal touch would have made of it",
@@ -44,7 +46,7 @@ async def conversation(request: Request, id: str = "", after: str = "", turn: st
     server = f"{request.url.scheme}://{request.headers['host']}"
     _head(found, customer, server)
     seen = {one.turn: one for one in found.seen}
-    with section("The chat", "As it was; beside it what the brain saw and would have said, which nobody was sent."):
+    with section("The chat", f"As it was, and beside it what the brain saw and would have said. {_ABOUT}"):
         for number, events in groupby(found.happened, lambda event: event.turn):
             with ui.element("div").classes("turn"):
                 with ui.element("div").classes("chat"):
@@ -131,8 +133,6 @@ def _event(event: Happened) -> None:
                 Tag("span", moment_of(event.at))
             if event.action:
                 Tag("code", event.action)
-            if event.processed_at is None:
-                Tag("span", "not read yet").classes("warn")
         Tag("p", event.text or "").classes("said")
     if event.suggestion:
         _touch(event.suggestion)
@@ -172,9 +172,9 @@ def _pages(found: Conversation) -> None:
 def _forget_dialog(found: Conversation) -> ui.dialog:
     """Return what asks before the conversation is erased, and tells what was erased."""
     with ui.dialog() as dialog, ui.element("div").classes("asks"):  # Quasar lets only a div be clicked
-        Tag("h2", "Forget this conversation?")
-        Tag("p", found.conversation_id)
+        Tag("h2", found.conversation_id)
         with ui.element("div") as told:
+            Tag("p", "Forget this conversation?").classes("what")
             Tag(
                 "p",
                 "Erased for good are its messages, decisions, evidence and labels, suggestions, checkpoints, dreams"

@@ -99,6 +99,12 @@ def test_every_filter_finds_what_it_says_and_pages_hold_each_once(api: Api, obse
     for message in (message for talk in talks[::2] for message in talk["messages"]):
         message.pop("labels", None)
     observed(talks)
+    faulty = (talks[3]["conversation_id"], 0)
+    fault = json.dumps([{"step": "goals", "kind": "AnswerError", "message": "none"}])
+    with gym_of_own().writing():
+        gym_of_own().connection.execute(
+            "UPDATE brain_decisions SET faults = ? WHERE conversation_id = ? AND turn = ?", (fault, *faulty)
+        )
     everything = api.all("decisions", limit=100)
     assert [one["created_at"] for one in everything] == sorted((o["created_at"] for o in everything), reverse=True)
     kinds = {one["intent"] for one in everything}
@@ -112,8 +118,8 @@ def test_every_filter_finds_what_it_says_and_pages_hold_each_once(api: Api, obse
         ({"labelled": "false"}, [one for one in everything if one["conversation_id"] not in with_label]),
         ({"module": "intent", "version": "v0.0"}, everything),
         ({"module": "intent", "version": "v0.1"}, []),
-        ({"faults": "true"}, []),
-        ({"faults": "false"}, everything),
+        ({"faults": "true"}, [one for one in everything if (one["conversation_id"], one["turn"]) == faulty]),
+        ({"faults": "false"}, [one for one in everything if (one["conversation_id"], one["turn"]) != faulty]),
         ({"since": middle}, [one for one in everything if one["created_at"] >= middle]),
         ({"until": middle}, [one for one in everything if one["created_at"] < middle]),
         *(({"intent": kind}, [one for one in everything if one["intent"] == kind]) for kind in kinds),
@@ -123,6 +129,9 @@ def test_every_filter_finds_what_it_says_and_pages_hold_each_once(api: Api, obse
     assert len(kinds) > 2
     for query, expected in wanted:
         assert turns(api.all("decisions", limit=3, **query)) == turns(expected), query
+    with_fault = api.all("conversations", faults="true")
+    assert [(one["conversation_id"], one["faulty"]) for one in with_fault] == [(faulty[0], 1)]
+    assert faulty[0] not in [one["conversation_id"] for one in api.all("conversations", faults="false")]
 
 
 def test_what_is_new_or_erased_moves_no_page(api: Api, observed: Observed) -> None:
@@ -189,8 +198,7 @@ def test_conversations_are_found_by_what_became_of_them(api: Api, observed: Obse
         assert api.all("conversations", outcome=outcome, limit=2) == expected
     assert api.all("conversations", outcome="open") == [one for one in everything if not one["is_closed"]]
     assert api.all("conversations", prefix="waits-%") == everything[:1]
-    assert api.all("conversations", prefix="%") == api.all("conversations", faults="true") == []
-    assert api.all("conversations", faults="false") == everything
+    assert api.all("conversations", prefix="%") == []
     assert api.all("conversations", profile="default", limit=3) == everything
 
 
@@ -223,6 +231,19 @@ def test_a_decision_whose_texts_are_long_is_cut_and_says_so(api: Api, observed: 
             "UPDATE brain_decisions SET readings = json_set(readings, '$.intent.fields.intent', ?)", ("z" * 2000,)
         )
     assert len(api.get("/decisions")["decisions"][0]["readings"]["intent"]["fields"]["intent"]) == 500
+
+
+def test_a_page_of_decisions_ends_before_it_is_large(api: Api, observed: Observed) -> None:
+    observed(12)
+    everything = turns(api.all("decisions"))
+    issues = json.dumps(["z" * 2000] * 100)
+    with gym_of_own().writing():
+        gym_of_own().connection.execute(
+            "UPDATE brain_decisions SET readings = json_set(readings, '$.quality.fields.issues', json(?))", (issues,)
+        )
+    pages = list(api.pages("/decisions", limit=100))
+    assert len(pages) > 1 and max(len(json.dumps(page)) for page in pages) < 1_200_000
+    assert [one for page in pages for one in turns(page["decisions"])] == everything
 
 
 @pytest.mark.parametrize(
