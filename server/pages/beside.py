@@ -86,8 +86,8 @@ def _readings(number: int, seen: Seen) -> None:
     """Write a row a module: its main fields, how sure it is, its version."""
     with ui.element("table").classes("saw"):
         with ui.element("thead"), ui.element("tr"):
-            for title in (f"Turn {number}", "saw", "sure", "version"):
-                Tag("th", title)
+            for title, kind in ((f"Turn {number}", ""), ("saw", ""), ("sure", "num"), ("version", "num")):
+                Tag("th", title).classes(kind)
         with ui.element("tbody"):
             for name, reading in seen.readings.items():
                 fields = reading["fields"]
