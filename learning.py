@@ -184,18 +184,9 @@ def compare(module: str, a: str, b: str, profile: str | None, as_json: bool) -> 
 @JSON
 def rollback(module: str, version: str, profile: str | None, as_json: bool) -> None:
     """Use an earlier version of a module again, from the next turn on; v0.0 is the hand-written one."""
-    from understudy.nodes.modules import PROGRAMS
-    from understudy.optimize import versioning_of
+    from understudy.optimize import roll_back
 
-    brain = open_brain()
-    versioning = versioning_of(brain, module, profile)
-    versioning.load_into(PROGRAMS[module].program(brain.profile(profile)), module, version)  # or say why it cannot be
-    before = versioning.latest(module)
-    versioning.rollback(module, version)
-    show_result(
-        {"module": module, "profile": versioning.profile, "before": before, "version": versioning.latest(module)},
-        as_json,
-    )
+    show_result(roll_back(open_brain(), module, version, profile), as_json)
 
 
 COMMANDS = (optimize, dream, dataset, versions, compare, rollback)

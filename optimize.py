@@ -252,10 +252,36 @@ def show_version(brain: Brain, module: str, profile: str | None, version: str) -
     return versioning.shown(module, number)
 
 
+def roll_back(brain: Brain, module: str, version: str, profile: str | None = None) -> dict[str, str]:
+    """Use another version of a module from the next turn on; return module, profile, before, version.
+
+    Raises:
+        InputError: there is no such module.
+        VersionError: the version does not exist, is damaged, or does not fit.
+    """
+    versioning = versioning_of(brain, module, profile)
+    versioning.load_into(PROGRAMS[module].program(brain.profile(profile)), module, version)  # or say why it cannot be
+    before = versioning.latest(module)
+    versioning.rollback(module, version)
+    return {"module": module, "profile": versioning.profile, "before": before, "version": versioning.latest(module)}
+
+
 def _faculty(module: str) -> Faculty:
     if module not in PROGRAMS:
         raise InputError(f"no module {module[:60]!r}; there are {', '.join(PROGRAMS)}")
     return PROGRAMS[module]
+
+
+def is_busy(folder: Path, what: str) -> bool:
+    """Say whether a process is doing that for the profile of the folder; see `alone`."""
+    try:
+        with open(folder / f".{what}", "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no such file, or its disk cannot lock
+        return False
+    return False
 
 
 @contextmanager

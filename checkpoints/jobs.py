@@ -59,6 +59,11 @@ class Job:
 
 _COLUMNS = tuple(field.name for field in fields(Job))
 
+_RUNS = (
+    "(SELECT 'optimize' AS kind, run_id, profile, started_at, ended_at, status, report FROM optimization_runs"
+    " UNION ALL SELECT 'dream', cycle, profile, started_at, ended_at, status, report FROM dream_cycles)"
+)
+
 
 class Jobs:
     """Leases and jobs of a gym; thread-safe, also between processes."""
@@ -182,6 +187,36 @@ class Jobs:
             profile,
         )
         return dict(row) if row else None
+
+    # Runs, whoever began them
+
+    def runs(self, limit: int, before: str | None = None) -> list[dict[str, Any]]:
+        """Return optimisations and dream cycles, the newest first, older ones than the run `before`.
+
+        Keys: kind (optimize, dream), run_id, profile, started_at, ended_at, status, reason. One that has not ended
+        runs, waits or was killed.
+        """
+        rows = self._file.rows(
+            "SELECT kind, run_id, profile, started_at, ended_at, status, json_extract(report, '$.reason') AS reason"
+            f" FROM {_RUNS} WHERE ?1 IS NULL OR (started_at, run_id) < (SELECT started_at, run_id FROM {_RUNS}"
+            " WHERE run_id = ?1) ORDER BY started_at DESC, run_id DESC LIMIT ?2",
+            before, limit,
+        )  # fmt: skip
+        return [dict(row) for row in rows]
+
+    def run(self, run_id: str) -> dict[str, Any] | None:
+        """Return a run with the keys of `runs`, and its report."""
+        row = self._file.row(f"SELECT * FROM {_RUNS} WHERE run_id = ?", run_id)
+        if row is None:
+            return None
+        report = json.loads(row["report"])
+        return {**dict(row), "reason": report.get("reason"), "report": report}
+
+    def begun(self) -> list[Job]:
+        """Return the jobs whose run the scheduler has begun and that has not ended, the newest first."""
+        return [
+            _job(row) for row in self._file.rows("SELECT * FROM jobs WHERE run_id NOT NULL ORDER BY started_at DESC")
+        ]
 
     def _set(self, job: Job, **values: Any) -> None:
         self._file.connection.execute(

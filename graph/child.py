@@ -66,14 +66,20 @@ class Child:
     Args:
         command: its arguments.
         output: the file from `place`, which it keeps locked while it lives.
+        says: whether what it prints goes there; a result that nobody will take would be taken for another run's.
     """
 
-    def __init__(self, command: Sequence[str], output: IO[bytes]) -> None:
+    def __init__(self, command: Sequence[str], output: IO[bytes], *, says: bool = True) -> None:
         # A file, not a pipe: whoever starts it may be gone before it is done. In a session of its own Ctrl-C does not
         # reach it: it is told to end by whoever started it.
         self._said = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=self._said, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output if says else subprocess.DEVNULL,
+            stderr=self._said,
+            start_new_session=True,
+            pass_fds=[output.fileno()],
         )
 
     @property

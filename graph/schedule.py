@@ -175,7 +175,7 @@ class Scheduler:
         gym = self._gym
         with place(gym.path) as output:
             if output is None:
-                gym.jobs.hinder(job, "a run goes on that a process began which is gone")
+                gym.jobs.hinder(job, "a run goes on that another process began")
                 return
             if job.run_id and self._noted(job, job.run_id):
                 return

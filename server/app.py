@@ -19,7 +19,9 @@ from understudy.intake import UnderstudyError
 from understudy.nodes.brain import own_brain
 from understudy.server.api import api
 from understudy.server.guard import MIDDLEWARE, check_start
+from understudy.server.jobs import STARTED
 from understudy.server.login import ROUTES
+from understudy.server.telling import HOST
 
 log = logging.getLogger("understudy")
 
@@ -28,14 +30,14 @@ COMMAND = "langgraph dev"
 
 @asynccontextmanager
 async def scheduled(app: FastAPI) -> AsyncIterator[None]:
-    """Run the scheduler, which neither keeps the server waiting nor keeps it from starting."""
+    """Run the scheduler, which neither keeps the server waiting nor keeps it from starting; at the end, end all."""
     starting = asyncio.create_task(asyncio.to_thread(start))
     try:
         yield
     finally:
         scheduler = await starting
-        if scheduler is not None:
-            await asyncio.to_thread(scheduler.stop)
+        ends = [STARTED.stop, HOST.close, *([scheduler.stop] if scheduler else [])]
+        await asyncio.gather(*map(asyncio.to_thread, ends))
 
 
 def start() -> Scheduler | None:

@@ -191,7 +191,7 @@ def test_a_run_whose_owner_is_killed_is_neither_lost_nor_repeated(gym: Gym) -> N
     until(lambda: one.lease.ask() and one.lease.held)
     look(one)
     hindrance = gym.jobs.seen(OPTIMIZE, "default").hindrance
-    assert hindrance == "a run goes on that a process began which is gone"
+    assert hindrance == "a run goes on that another process began"
     Path("wait").unlink()
     until(lambda: one.lease.ask() and (look(one) or gym.jobs.seen(OPTIMIZE, "default").run_id is None))
     assert runs() == runs("end") and len(runs()) == 1
