@@ -28,6 +28,7 @@ from unittest.mock import patch
 
 from understudy import cli
 from understudy.benchmarks import (
+    prove_api,
     prove_compare,
     prove_dream,
     prove_embed,
@@ -311,6 +312,7 @@ TRIALS: dict[str, Callable[[Path, Path, argparse.Namespace], Iterator[Line]]] = 
     **prove_saver.TRIALS,
     **prove_embed.TRIALS,
     **prove_pages.TRIALS,
+    **prove_api.TRIALS,
 }
 NEED_STAR = (
     "kills",
@@ -355,7 +357,7 @@ def main() -> None:
         "--minutes",
         type=float,
         default=10,
-        help="how long the scheduler is tried, and, below 1, a host",
+        help="how long the scheduler is tried, and, below 5, the API, and, below 1, a host",
     )
     options = parser.parse_args()
     lines = []

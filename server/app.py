@@ -6,6 +6,7 @@ the log.
 
 import asyncio
 import logging
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,13 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.routing import Mount
 
 from understudy.graph.schedule import Scheduler
 from understudy.intake import UnderstudyError
 from understudy.nodes.brain import own_brain
+from understudy.server import jobs
 from understudy.server.api import api
 from understudy.server.guard import MIDDLEWARE, check_start
-from understudy.server.jobs import STARTED
 from understudy.server.login import ROUTES
 from understudy.server.telling import HOST
 
@@ -36,7 +38,7 @@ async def scheduled(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         scheduler = await starting
-        ends = [STARTED.stop, HOST.close, *([scheduler.stop] if scheduler else [])]
+        ends = [jobs.STARTED.stop, HOST.close, *([scheduler.stop] if scheduler else [])]
         await asyncio.gather(*map(asyncio.to_thread, ends))
 
 
@@ -78,4 +80,6 @@ if find_spec("nicegui"):  # an extra
     from understudy.server.pages.mount import add_dashboard
 
     add_dashboard(app)
-app.mount("/brain", api)
+brain = Mount("/brain", api)
+brain.path_regex = re.compile(brain.path_regex.pattern, re.DOTALL)  # also a path with a line break in it is the API's
+app.router.routes.append(brain)

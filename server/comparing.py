@@ -9,9 +9,9 @@ from understudy.checkpoints.trials import Trial
 from understudy.nodes import ab_life
 from understudy.nodes.ab_life import NoTest
 from understudy.nodes.ab_test import look_around
-from understudy.nodes.brain import Brain, own_brain
+from understudy.nodes.brain import Brain
 from understudy.optimize import list_versions, roll_back, show_version, versioning_of
-from understudy.server.opening import opened
+from understudy.server.opening import opened, usable
 from understudy.server.problems import Problem
 from understudy.server.shapes import (
     ABTest,
@@ -37,34 +37,34 @@ OfProfile = Annotated[Profile | None, Query(description="BRAIN_PROFILE's when le
 Test = Annotated[Name, Path(description="A test by its name, or by its module: the one that runs, else the last.")]
 
 
-@comparing.get("/versions", tags=["versions"])
+@comparing.get("/versions", tags=["versions"], responses={404: {}})
 def versions(profile: OfProfile = None) -> Versions:
     """List the versions of all modules."""
-    return Versions.model_validate({"versions": list_versions(own_brain(), None, profile)})
+    return Versions.model_validate({"versions": list_versions(usable(), None, profile)})
 
 
-@comparing.get("/versions/{module}", tags=["versions"])
+@comparing.get("/versions/{module}", tags=["versions"], responses={404: {}})
 def versions_of_module(module: Module, profile: OfProfile = None) -> Versions:
     """List the versions of a module: what was proved of each, and which one is in use."""
-    return Versions.model_validate({"versions": list_versions(own_brain(), module, profile)})
+    return Versions.model_validate({"versions": list_versions(usable(), module, profile)})
 
 
 @comparing.get("/versions/{module}/{version}", tags=["versions"], responses={404: {}, 409: {}})
 def show_a_version(module: Module, version: Version, profile: OfProfile = None) -> VersionText:
     """Show the instruction of a version, and the lines that load it in plain DSPy."""
-    return VersionText.model_validate(show_version(own_brain(), module, profile, version))
+    return VersionText.model_validate(show_version(usable(), module, profile, version))
 
 
 @comparing.get("/compare/{module}/{a}/{b}", tags=["versions"], responses={404: {}, 409: {}})
 def compare(module: Module, a: Version, b: Version, profile: OfProfile = None) -> Compared:
     """Compare two versions: scores side by side, and what changed in the instruction."""
-    return Compared.model_validate(versioning_of(own_brain(), module, profile).compare_versions(module, a, b))
+    return Compared.model_validate(versioning_of(usable(), module, profile).compare_versions(module, a, b))
 
 
 @comparing.post("/rollback", tags=["versions"], responses={404: {}, 409: {}})
 def rollback(asked: Rollback) -> RolledBack:
     """Use another version of a module from the next turn on; v0.0 is the hand-written one."""
-    return RolledBack.model_validate(roll_back(own_brain(), asked.module, asked.version, asked.profile))
+    return RolledBack.model_validate(roll_back(usable(), asked.module, asked.version, asked.profile))
 
 
 @comparing.get("/ab", tags=["ab"], responses={404: {}})

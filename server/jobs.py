@@ -164,9 +164,8 @@ def runs(brain: Brain, limit: int, before: str | None = None) -> list[dict[str, 
         raise NoRun(f"no run {before[:60]!r} in {gym.path}")
     found = gym.jobs.runs(limit, before)
     if before is None:
-        there = {one["run_id"] for one in found}
-        mine = (run.told() for run in STARTED.all() if run.run_id not in there)
-        found = [run for run in mine if gym.jobs.run(run["run_id"]) is None] + found
+        found += [run.told() for run in STARTED.all() if gym.jobs.run(run.run_id) is None]
+        found.sort(key=lambda run: str(run["started_at"]), reverse=True)
     return [_told(brain, run) for run in found[:limit]]
 
 

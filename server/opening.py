@@ -1,18 +1,34 @@
-"""What a route works with: this process's brain and its gym, or a problem that says which setting is off."""
+"""What a route works with: this process's brain and its gym, or a problem that says which setting is in the way."""
 
 from understudy.checkpoints.gym import Gym
 from understudy.nodes.brain import Brain, own_brain
+from understudy.profile import ProfileError
 from understudy.server.problems import Problem
+
+
+def usable() -> Brain:
+    """Return the brain of this process.
+
+    Raises:
+        Problem: BRAIN_PROFILE cannot be used.
+        SettingsError: a setting is wrong.
+    """
+    brain = own_brain()
+    try:
+        brain.profile(None)
+    except ProfileError as error:
+        raise Problem(503, str(error)) from None
+    return brain
 
 
 def opened() -> tuple[Brain, Gym]:
     """Return the brain of this process and its gym.
 
     Raises:
-        Problem: RL_GYM_ENABLED is false.
+        Problem: RL_GYM_ENABLED is false, or BRAIN_PROFILE cannot be used.
         GymError: the gym cannot be used.
     """
-    brain = own_brain()
+    brain = usable()
     if (gym := brain.gym) is None:
         raise Problem(503, "RL_GYM_ENABLED=false: there is no gym; set it to true")
     return brain, gym
@@ -22,7 +38,7 @@ def watching() -> tuple[Brain, Gym]:
     """Return what `opened` does, if conversations are observed at all.
 
     Raises:
-        Problem: BRAIN_ENABLED or RL_GYM_ENABLED is false.
+        Problem: as `opened` does, or BRAIN_ENABLED is false.
         GymError: the gym cannot be used.
     """
     brain, gym = opened()

@@ -27,7 +27,7 @@ MEDIA_TYPE = "application/problem+json"
 
 _STATUS: tuple[tuple[type[UnderstudyError], int], ...] = (
     (InputError, 422),
-    (ProfileError, 422),
+    (ProfileError, 404),
     (NoVersion, 404),
     (NoRun, 404),
     (ReplayError, 404),

@@ -16,7 +16,7 @@ running = APIRouter(tags=["runs"])
 RunId = Annotated[str, Path(min_length=1, max_length=200)]
 
 
-@running.post("/train", status_code=202, responses={409: {}})
+@running.post("/train", status_code=202, responses={404: {}, 409: {}})
 def train(asked: Train, response: Response) -> Begun:
     """Begin an optimisation, or go on with the profile's that is not done."""
     brain, gym = opened()
@@ -27,7 +27,7 @@ def train(asked: Train, response: Response) -> Begun:
     return _begun(jobs.STARTED.start(brain, "optimize", known, options), response)
 
 
-@running.post("/dream", status_code=202, responses={409: {}})
+@running.post("/dream", status_code=202, responses={404: {}, 409: {}})
 def dream(asked: Dream, response: Response) -> Begun:
     """Begin a dream cycle, or go on with the profile's that is not done."""
     brain, _ = opened()
@@ -35,7 +35,7 @@ def dream(asked: Dream, response: Response) -> Begun:
     return _begun(jobs.STARTED.start(brain, "dream", asked.profile, options), response)
 
 
-@running.get("/runs")
+@running.get("/runs", responses={404: {}})
 def list_runs(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     before: Annotated[str | None, Query(min_length=1, max_length=200, description="A run; older ones come.")] = None,

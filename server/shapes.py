@@ -1,8 +1,18 @@
 """What the API takes and what it returns; its OpenAPI document says the same."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from understudy.embed import MAX_MESSAGE_ID
 from understudy.events import WorkflowOutcome
@@ -22,10 +32,16 @@ At = Annotated[
     AfterValidator(moment),
     Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T10:00:00Z"]),
 ]
+Whole = Annotated[int, BeforeValidator(lambda value: int(value) if _is_whole(value) else value)]
+"""JSON does not tell 5 from 5.0."""
 Table = Annotated[
     dict[str, Any],
     Field(description="JSON of at most 100,000 characters and 60 levels; whole numbers of at most 64 bits."),
 ]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, float) and value.is_integer()
 
 
 class Asked(BaseModel):
@@ -82,12 +98,27 @@ class Ended(Asked):
     workflow_outcome: WorkflowOutcome | None = None
     user_satisfaction: Annotated[float, Field(ge=0, le=1)] | None = None
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": kind}}}
+                for name, kind in (("workflow_outcome", "string"), ("user_satisfaction", "number"))
+            ]
+        }
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.workflow_outcome is None and self.user_satisfaction is None:
+            raise ValueError("give workflow_outcome, user_satisfaction, or both")
+        return self
+
 
 class LabelOf(Asked):
     """What a person says is true of a turn."""
 
     conversation_id: Conversation = Field(examples=["chat-7"])
-    turn: int = Field(ge=0, le=1_000_000_000, description="Customer messages, counted from 0.")
+    turn: Whole = Field(ge=0, le=1_000_000_000, description="Customer messages, counted from 0.")
     fields: dict[str, Any] = Field(
         min_length=1,
         max_length=100,
@@ -97,7 +128,11 @@ class LabelOf(Asked):
     author: Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)] | None = None
 
 
-Labels = LabelOf | Annotated[list[LabelOf], Field(min_length=1, max_length=MAX_LABELS)]
+Labels = Annotated[
+    Annotated[LabelOf, Tag("label")]
+    | Annotated[list[LabelOf], Field(min_length=1, max_length=MAX_LABELS), Tag("labels")],
+    Discriminator(lambda given: "labels" if isinstance(given, list) else "label"),
+]
 
 
 class Written(BaseModel):
@@ -165,7 +200,9 @@ class Dream(Asked):
     """What to dream."""
 
     profile: Profile | None = Field(None, description="Whose conversations; BRAIN_PROFILE's when left out.")
-    count: int | None = Field(None, ge=1, le=5000, description="How many dreams; DREAM_COUNT when left out.")
+    count: Annotated[Whole, Field(ge=1, le=5000)] | None = Field(
+        None, description="How many dreams; DREAM_COUNT when left out."
+    )
 
 
 class Begun(BaseModel):
@@ -282,8 +319,8 @@ class Begin(Asked):
     module: Module
     a: Version = Field(default="latest", description="The version in use, or any other.")
     b: Version = Field(description="The version that wants to be better.", examples=["v1.0"])
-    name: Annotated[Name, StringConstraints(pattern=r"^[^/\s][^/]*$")] | None = Field(
-        None, description="Of the test, without a slash; it is given one when left out."
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:+-]{0,199}$")] | None = Field(
+        None, description="Of the test; it is given one when left out."
     )
     profile: Profile | None = None
 
@@ -291,7 +328,7 @@ class Begin(Asked):
 class Declare(Asked):
     """How much evidence is enough."""
 
-    min_sample_size: int = Field(default=LEAST_CONVERSATIONS, ge=1, le=1_000_000_000, description="In conversations.")
+    min_sample_size: Whole = Field(default=LEAST_CONVERSATIONS, ge=1, le=1_000_000_000, description="In conversations.")
 
 
 class ABTest(Told):
@@ -313,7 +350,7 @@ class ABTest(Told):
     mean_score_a: float | None
     mean_score_b: float | None
     improvement_pct: float | None
-    interval: tuple[float, float]
+    interval: Annotated[list[float], Field(min_length=2, max_length=2)]
     e_value: float
     is_significant: bool
     recommended_winner: Literal["A", "B"] | None

@@ -17,6 +17,7 @@ from understudy.nodes.brain import Brain, own_brain
 from understudy.nodes.labels import fitting
 from understudy.replay import known
 from understudy.server.opening import opened, watching
+from understudy.server.problems import Problem
 from understudy.server.shapes import Ended, Labelled, LabelOf, Labels, Observed, Replied, Written
 
 telling = APIRouter(tags=["tell"])
@@ -51,7 +52,7 @@ class Host:
 HOST = Host()
 
 
-@telling.post("/observe", status_code=202)
+@telling.post("/observe", status_code=202, responses={404: {}})
 def observe(message: Observed) -> Written:
     """Show a customer's message."""
     _, gym = watching()
@@ -71,8 +72,6 @@ def replied(message: Replied) -> Written:
 def outcome(ending: Ended) -> Written:
     """Say how a conversation ended; this is evidence, and it closes the conversation."""
     watching()
-    if ending.workflow_outcome is None and ending.user_satisfaction is None:
-        raise InputError("body: give workflow_outcome, user_satisfaction, or both")
     return _written(ending.conversation_id, HOST.app().outcome(**dict(ending)), repeated=False)
 
 
@@ -96,16 +95,20 @@ def take_labels(brain: Brain, gym: Gym, given: list[LabelOf], several: bool = Fa
 
     Raises:
         ReplayError: the gym does not know a conversation.
-        InputError: a turn, a field or a value is none of its conversation's.
+        Problem: a conversation has no such turn.
+        InputError: there is no such field, or a value is none of the conversation's profile.
     """
     checked = []
     for place, one in enumerate(given):
         _, profile = known(brain, one.conversation_id)
+        where = f"{place}: " if several else ""
+        if not gym.has_turn(one.conversation_id, one.turn):
+            raise Problem(404, f"{where}turn: conversation {one.conversation_id!r} has no turn {one.turn}")
         label = Label(turn=one.turn, fields=one.fields, author=one.author and clean_text(one.author))
         try:
             checked.append((one.conversation_id, fitting(label, gym, one.conversation_id, profile), profile.name))
         except InputError as error:
-            raise InputError(f"{place}: {error}" if several else str(error)) from None
+            raise InputError(f"{where}{error}") from None
     with gym.writing():
         for conversation_id, label, profile_name in checked:
             gym.learn(conversation_id, [label.event(now())], profile_name)
