@@ -41,9 +41,16 @@ def fuzzed(data: Path, folder: Path, options: argparse.Namespace) -> Iterator[Li
     config.write_text(CONFIG, encoding="utf-8")
     seconds = round(60 * min(options.minutes, MOST_MINUTES))
     with server(folder) as url:
-        command = [tool, "--config-file", config, "run", f"{url}/brain/openapi.json", "--max-time", str(seconds)]
-        command += ["--seed", "20261124", "--continue-on-failure", "--no-color", "--report", "json"]
-        command += ["--report-json-path", folder / "found.json"]
+        command: list[str | Path] = [
+            tool,
+            "--config-file",
+            config,
+            "run",
+            f"{url}/brain/openapi.json",
+            "--max-time",
+            str(seconds),
+        ]
+        command += ["--seed", "20261124", "--continue-on-failure", "--no-color"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         with urllib.request.urlopen(f"{url}/brain/status") as answer:
             status = json.load(answer)
@@ -74,8 +81,9 @@ def server(folder: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [Path(sys.executable).parent / "langgraph", "dev", "--no-browser", "--no-reload", "--port", str(port)]
-    command += ["--config", ROOT / "langgraph.json"]
+    langgraph = str(Path(sys.executable).parent / "langgraph")
+    command = [langgraph, "dev", "--no-browser", "--no-reload", "--port", str(port)]
+    command += ["--config", str(ROOT / "langgraph.json")]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
         try:
