@@ -42,7 +42,8 @@ WRONG: dict[int, str] = {
 
 def refuse_unknown(request: Request) -> None:
     """Refuse query parameters that the route does not have: one that is misspelt would be passed over."""
-    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    operation = api.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
+    known = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"}
     if unknown := sorted(request.query_params.keys() - known):
         there = ", ".join(sorted(known)) or "none"
         raise Problem(422, f"query.{unknown[0][:60]!r}: there is no such parameter; there are: {there}")

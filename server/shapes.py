@@ -32,7 +32,7 @@ At = Annotated[
     AfterValidator(moment),
     Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T10:00:00Z"]),
 ]
-Whole = Annotated[int, BeforeValidator(lambda value: int(value) if _is_whole(value) else value)]
+WHOLE = BeforeValidator(lambda value: int(value) if _is_whole(value) else value)
 """JSON does not tell 5 from 5.0."""
 Table = Annotated[
     dict[str, Any],
@@ -118,7 +118,7 @@ class LabelOf(Asked):
     """What a person says is true of a turn."""
 
     conversation_id: Conversation = Field(examples=["chat-7"])
-    turn: Whole = Field(ge=0, le=1_000_000_000, description="Customer messages, counted from 0.")
+    turn: Annotated[int, Field(ge=0, le=1_000_000_000), WHOLE] = Field(description="Customer messages, from 0.")
     fields: dict[str, Any] = Field(
         min_length=1,
         max_length=100,
@@ -200,7 +200,7 @@ class Dream(Asked):
     """What to dream."""
 
     profile: Profile | None = Field(None, description="Whose conversations; BRAIN_PROFILE's when left out.")
-    count: Annotated[Whole, Field(ge=1, le=5000)] | None = Field(
+    count: Annotated[int, Field(ge=1, le=5000), WHOLE] | None = Field(
         None, description="How many dreams; DREAM_COUNT when left out."
     )
 
@@ -328,7 +328,9 @@ class Begin(Asked):
 class Declare(Asked):
     """How much evidence is enough."""
 
-    min_sample_size: Whole = Field(default=LEAST_CONVERSATIONS, ge=1, le=1_000_000_000, description="In conversations.")
+    min_sample_size: Annotated[int, Field(ge=1, le=1_000_000_000), WHOLE] = Field(
+        default=LEAST_CONVERSATIONS, description="In conversations."
+    )
 
 
 class ABTest(Told):

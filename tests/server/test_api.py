@@ -152,7 +152,7 @@ def test_labels_are_evidence_at_once_and_all_or_nothing(page: TestClient, observ
     problem(post([*good, label(ids[0], mood="good")]), 422, "2: labels.mood: no module has such a field")
     problem(post([good[0]] * 101), 422, "body.labels: List should have at most 100 items")
     problem(post([]), 422, "body.labels: List should have at least 1 item")
-    problem(post({**good[0], "turn": -1}), 422, "body.label.turn: ")
+    problem(post({**good[0], "turn": -1}), 422, "body.label.turn: Input should be greater")
     problem(post([good[0], {**good[0], "mood": 1}]), 422, "body.labels.1.mood: Extra inputs are not permitted")
     assert held() == []
     told = post(good).json()
@@ -390,6 +390,7 @@ def test_learning_dreaming_and_a_person_s_word(
     problem(page.post(approve, json={"goals": True}), 409, "it is success")
     cycle = until(page, page.post("/brain/dream", json={}).json()["run_id"], "skipped")
     assert "are needed" in cycle["reason"] and cycle["report"]["dreams"] == 0
+    assert Path("brain_gym.db-job").read_bytes() == b"", "the scheduler would take it for its own"
     first = asked(page, "runs", limit=1)
     assert [one["kind"] for one in first["runs"]] == ["dream"] and first["older"] == cycle["run_id"]
     second = asked(page, "runs", limit=1, before=first["older"])
