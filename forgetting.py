@@ -253,7 +253,7 @@ def _learning_erased(brain: Brain, gym: Gym, profiles: Iterable[str]) -> dict[st
     threads = gym.erasure.threads_of_runs()
     waiting = asyncio.run(waiting_runs(gym, threads)) if threads else {}
     gym.erasure.runs(threads, waiting)
-    found["waiting"] = sorted({module for modules in waiting.values() for module in modules})
+    found["waiting"] = sorted({str(one["module"]) for asked in waiting.values() for one in asked})
     return found
 
 

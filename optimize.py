@@ -164,14 +164,14 @@ async def approve(brain: Brain, profile: str | None, answers: dict[str, bool]) -
             return await _outcome(graph, config, gym, run_id)
 
 
-async def waiting_runs(gym: Gym, threads: Iterable[str]) -> dict[str, list[str]]:
-    """Return which of LangGraph's threads hold a run that waits for a person's answer, and for which modules."""
+async def waiting_runs(gym: Gym, threads: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return which of LangGraph's threads hold a run that waits for a person, and what it asks for each module."""
     waiting = {}
     async with open_checkpointer(gym.path) as saver:
         graph = create_optimization_workflow(checkpointer=saver)
         for thread in threads:
             tasks = (await graph.aget_state(RunnableConfig(configurable={"thread_id": thread}))).tasks
-            if asked := [str(interrupt.value["module"]) for task in tasks for interrupt in task.interrupts]:
+            if asked := [dict(interrupt.value) for task in tasks for interrupt in task.interrupts]:
                 waiting[thread] = asked
     return waiting
 
@@ -214,6 +214,20 @@ def versioning_of(brain: Brain, module: str, profile: str | None) -> ModuleVersi
     """
     _faculty(module)
     return brain.versioning(brain.profile(profile).name)
+
+
+def roll_back(brain: Brain, module: str, version: str, profile: str | None, why: str = "rolled back") -> dict[str, Any]:
+    """Use another version of a module from the next turn on; return module, profile, before and version.
+
+    Raises:
+        InputError: there is no such module.
+        VersionError: the version cannot be loaded.
+    """
+    versioning = versioning_of(brain, module, profile)
+    versioning.load_into(PROGRAMS[module].program(brain.profile(profile)), module, version)  # or say why it cannot be
+    before = versioning.latest(module)
+    versioning.rollback(module, version, why)
+    return {"module": module, "profile": versioning.profile, "before": before, "version": versioning.latest(module)}
 
 
 def list_versions(brain: Brain, module: str | None, profile: str | None) -> list[dict[str, Any]]:

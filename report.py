@@ -64,7 +64,7 @@ class _Difference(NamedTuple):
         return round(50 + 46 * max(-1.0, min(1.0, value / self.reach)), 2)
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """A sentence of the diff; each part with whether it changed. Sign: - removed, + added, ~ for sentences left out."""
 
     sign: str
@@ -102,7 +102,7 @@ class _Module:
         self.difference = _difference(_number(result.get("improvement")), self.scores, result.get("interval"))
         self.finds = Counter(_text(_map(find), "why") or "no reason is recorded" for find in _items(result, "finds"))
         # What carries a customer's data is not shown: this page may go where the gym's file does not.
-        self.diff = None if self.finds else _diff(_map(result.get("instruction")))
+        self.diff = None if self.finds else _diff_of(_map(result.get("instruction")))
         self.tree = _tree(_items(result, "lineage"))
         self.tried, self.accepted = (_number(result.get(f"candidates_{end}")) for end in ("tried", "accepted"))
         self.useless = _counts(result.get("proposals_rejected"))
@@ -208,28 +208,33 @@ def _difference(gain: float | None, scores: _Pair, interval: Any) -> _Difference
     return _Difference(gain, low, high, min(1.0, widest * 1.25))
 
 
-def _diff(instruction: Mapping[str, Any]) -> list[_Line] | None:
-    """Return the change a sentence a line, with two kept ones around; None when the instructions are not recorded."""
+def _diff_of(instruction: Mapping[str, Any]) -> list[Line] | None:
+    """Return the change of an instruction; None when the two are not recorded."""
     before, after = (str(instruction.get(side) or "") for side in ("old", "new"))
+    return diff(before, after) if before or after else None
+
+
+def diff(before: str, after: str) -> list[Line]:
+    """Return what changed in an instruction, a sentence a line, with two kept ones around; nothing if nothing did."""
     old, new = _split(before), _split(after)
     lines, end = [], 0
     for group in SequenceMatcher(None, old, new).get_grouped_opcodes(2):
         lines += _left_out(group[0][1] - end)
         for kind, a, b, c, d in group:
             same = kind == "equal"
-            lines += [_Line(" ", [(text, False)]) for text in old[a:b]] if same else _changed(old[a:b], new[c:d])
+            lines += [Line(" ", [(text, False)]) for text in old[a:b]] if same else _changed(old[a:b], new[c:d])
         end = group[-1][2]
     if lines:
         return lines + _left_out(len(old) - end)
-    unseen = [_Line("~", [("they differ in white space, or beyond what is shown here", False)])]
-    return unseen if before != after else [] if before else None
+    unseen = [Line("~", [("they differ in white space, or beyond what is shown here", False)])]
+    return unseen if before != after else []
 
 
-def _left_out(count: int) -> list[_Line]:
-    return [_Line("~", [(f"{count} unchanged sentence{'s' * (count > 1)} not shown", False)])] if count else []
+def _left_out(count: int) -> list[Line]:
+    return [Line("~", [(f"{count} unchanged sentence{'s' * (count > 1)} not shown", False)])] if count else []
 
 
-def _changed(old: list[str], new: list[str]) -> Iterator[_Line]:
+def _changed(old: list[str], new: list[str]) -> Iterator[Line]:
     """Put each sentence beside the one in its place, and mark the words that differ if most are the same."""
     for before, after in zip_longest(old, new):
         old_words, new_words = (_WORDS.findall(text or "") for text in (before, after))
@@ -237,7 +242,7 @@ def _changed(old: list[str], new: list[str]) -> Iterator[_Line]:
         alike, codes = match.ratio() > 0.4, match.get_opcodes()
         removed = [("".join(old_words[a:b]), alike and kind != "equal") for kind, a, b, _, _ in codes if a < b]
         added = [("".join(new_words[c:d]), alike and kind != "equal") for kind, _, _, c, d in codes if c < d]
-        yield from [_Line("-", removed)] * (before is not None) + [_Line("+", added)] * (after is not None)
+        yield from [Line("-", removed)] * (before is not None) + [Line("+", added)] * (after is not None)
 
 
 def _split(instruction: str) -> list[str]:

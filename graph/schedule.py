@@ -47,11 +47,13 @@ JUMP_SECONDS = 1.0
 RUN_ID = "{run_id}"
 """Stands in a command for the id of the run."""
 
-_UNDERSTUDY = (sys.executable, "-P", "-c", "from understudy.cli import main; main()")
+UNDERSTUDY = (sys.executable, "-P", "-c", "from understudy.cli import main; main()")
+"""Begins a command of ours in a process of its own."""
+
 COMMANDS: dict[str, Sequence[str]] = {
-    OPTIMIZE: (*_UNDERSTUDY, "optimize", "--json", "--run-id", RUN_ID),
-    DREAM: (*_UNDERSTUDY, "dream", "--json", "--run-id", RUN_ID),
-    RETENTION: (*_UNDERSTUDY, "forget", "--expired", "--json", "--run-id", RUN_ID),
+    OPTIMIZE: (*UNDERSTUDY, "optimize", "--json", "--run-id", RUN_ID),
+    DREAM: (*UNDERSTUDY, "dream", "--json", "--run-id", RUN_ID),
+    RETENTION: (*UNDERSTUDY, "forget", "--expired", "--json", "--run-id", RUN_ID),
 }
 """What a job runs: it prints a JSON object with a `status`."""
 

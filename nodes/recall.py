@@ -89,6 +89,12 @@ def remembered(brain: Brain, profile: str) -> tuple[int, dict[str, list[Turn]]]:
     return len(closed), {name: sorted(turns, key=lambda turn: turn.decision.turn) for name, turns in talks.items()}
 
 
+def why_not(brain: Brain, profile: str | None = None) -> str | None:
+    """Say what keeps a profile from being dreamt of, or None."""
+    known = brain.profile(profile)
+    return _why_not(brain, known, *remembered(brain, known.name))
+
+
 def _why_not(brain: Brain, profile: Profile, closed: int, talks: Talks) -> str | None:
     least = brain.settings.dream_min_conversations
     if not brain.settings.dream_enabled:
