@@ -7,11 +7,12 @@ from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from nicegui import ui
+from nicegui import context, ui
 from nicegui.element import Element
 
 from understudy.intake import UnderstudyError
 from understudy.nodes.brain import Brain, own_brain
+from understudy.settings import current_settings
 from understudy.showing import printable
 
 P = ParamSpec("P")
@@ -22,6 +23,10 @@ PAGES = (
     ("/", "overview", "Overview"),
     ("/conversations", "conversations", "Conversations"),
     ("/review", "review", "Review"),
+    ("/versions", "versions", "Versions"),
+    ("/ab", "ab", "A/B tests"),
+    ("/dreams", "dreams", "Dreams"),
+    ("/jobs", "jobs", "Jobs"),
     ("/settings", "settings", "Settings"),
 )
 """Path, file and title of each page, in the order of the head."""
@@ -31,23 +36,24 @@ ICON = (
     "<path d='M9 8v9a7 7 0 0 0 14 0V8' fill='none' stroke='#fff' stroke-width='4' stroke-linecap='round'/></svg>"
 )
 
-ui.add_css((Path(__file__).parent / "style.css").read_text(encoding="utf-8"), shared=True)
+for sheet in ("style", "conversations", "review"):
+    ui.add_css((Path(__file__).parent / f"{sheet}.css").read_text(encoding="utf-8"), shared=True)
 
 
 def page(path: str) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Awaitable[None]]]:
     """Register a page of PAGES, or one below it; an error of ours is its text."""
-    title = next(title for known, _, title in reversed(PAGES) if path.startswith(known))
+    name, title = next((name, title) for known, name, title in reversed(PAGES) if path.startswith(known))
 
     def add(build: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
         @ui.page(path, title=f"{title} - understudy")
         @wraps(build)
         async def shown(*args: P.args, **kwargs: P.kwargs) -> None:
-            _head(title)
-            with ui.element("main"):
-                try:
-                    await build(*args, **kwargs)
-                except UnderstudyError as error:
-                    empty("This page cannot be shown.", str(error))
+            head(title)
+            context.client.content.classes(f"on-{name}")  # its own part of the styles
+            try:
+                await build(*args, **kwargs)
+            except UnderstudyError as error:
+                empty("This page cannot be shown.", str(error))
 
         return shown
 
@@ -59,12 +65,31 @@ async def asked(load: Callable[[Brain], T]) -> T:
     return await asyncio.to_thread(lambda: load(own_brain()))
 
 
-def _head(title: str) -> None:
-    with ui.element("header"), ui.element("nav").props("aria-label=Pages"):
-        for path, _, name in PAGES:
-            link = ui.link(name, path)  # NiceGUI puts ROOT before it
-            if name == title:
-                link.props("aria-current=page")
+def head(title: str) -> None:
+    """Write what stands above a page: the product, the pages, and a way out where a token was asked for."""
+    client = context.client
+    with client.layout, ui.element("header") as banner:
+        with ui.element("div").classes("head"):
+            with link("", PAGES[0][0]).classes("mark"):
+                Tag("b", "understudy")
+                Tag("span", "shadow mode: nothing is sent")
+            with ui.element("nav").props("aria-label=Pages"):
+                for path, _, name in PAGES:
+                    to = link(name, path)
+                    if name == title:
+                        to.props("aria-current=page")
+                if current_settings().brain_api_token is not None:
+                    with ui.element("form").props("method=post action=/brain/logout"):
+                        Tag("button", "Log out").props("type=submit").classes("plain")
+    banner.move(target_index=0)  # what is in a layout comes after the page else
+    ui.skip_link("Skip to the page", target=client.content)
+
+
+def heading(title: str, about: str = "") -> None:
+    """Write what a page is about; the first thing on it."""
+    Tag("h1", title)
+    if about:
+        Tag("p", about).classes("lead")
 
 
 @contextmanager
@@ -91,6 +116,13 @@ class Tag(Element):
         """Replace the text."""
         self._text = "\n".join(map(printable, str(text).split("\n")))
         self.update()
+
+
+def link(text: object, path: str, *, new_tab: bool = False) -> Tag:
+    """Write a link to a page of the dashboard; `path` begins with a slash, what comes from others in it is quoted."""
+    made = Tag("a", text)
+    made.props["href"] = ROOT + path
+    return made.props("target=_blank rel=noopener") if new_tab else made
 
 
 def empty(what: str, then: str) -> None:

@@ -2,13 +2,15 @@
 
 from importlib import import_module
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse, RedirectResponse
+from nicegui import Client, ui
 from nicegui import app as dashboard
-from nicegui import ui
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from understudy.server.pages.frame import ICON, PAGES, ROOT
+from understudy.server.pages.frame import ICON, PAGES, ROOT, Tag, head, link
 
 POLICY = "; ".join(
     (
@@ -25,6 +27,9 @@ POLICY = "; ".join(
     )
 )
 
+BELOW = ("compared",)
+"""Files of pages that stand below one of PAGES."""
+
 
 class Closed:
     """Adds to every answer of the dashboard what a browser may load and who may frame it."""
@@ -33,12 +38,12 @@ class Closed:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does, with the headers."""
+        """Answer as the app does, with the headers; a stricter policy of its own stays."""
 
         async def closed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["content-security-policy"] = POLICY
+                headers.setdefault("content-security-policy", POLICY)
                 headers["referrer-policy"] = "same-origin"  # no-referrer would make a form's Origin null
                 headers["x-content-type-options"] = "nosniff"
                 if headers.get("content-type", "").startswith("text/html"):
@@ -50,10 +55,31 @@ class Closed:
 
 def add_dashboard(app: FastAPI) -> None:
     """Mount the dashboard; must be called before the lifespan of the app is taken."""
-    for _, name, _ in PAGES:
+    for name in (*(name for _, name, _ in PAGES), *BELOW):
         import_module(f"understudy.server.pages.{name}")
     dashboard.add_middleware(Closed)
+    dashboard.add_exception_handler(404, no_page)
+    dashboard.add_exception_handler(RequestValidationError, no_page)
+    app.add_route(ROOT, _to_the_first)
     ui.run_with(
-        app, mount_path=ROOT, title="understudy", favicon=ICON, dark=None, tailwind=False, show_welcome_message=False,
-        reconnect_timeout=10,
+        app, mount_path=ROOT, title="understudy", favicon=ICON, dark=None, language="en-US", tailwind=False,
+        show_welcome_message=False, reconnect_timeout=10,
     )  # fmt: skip
+
+
+async def _to_the_first(request: Request) -> Response:
+    return RedirectResponse(f"{ROOT}{PAGES[0][0]}")
+
+
+async def no_page(request: Request, error: Exception) -> Response:
+    """Answer that there is no such page, with a way on; a program that asks for a file gets one line."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return PlainTextResponse("there is nothing of that name\n", 404)
+    with Client(ui.page("", title="No such page - understudy"), request=request) as client:
+        head("")
+        with ui.element("div").classes("empty"):
+            Tag("p", "There is no page of that name.").classes("what")
+            detail = getattr(error, "detail", "Not Found")
+            Tag("p", "" if detail == "Not Found" else detail)
+            link(f"Go to {PAGES[0][2]}", PAGES[0][0])
+    return client.build_response(request, 404)

@@ -1,0 +1,187 @@
+"""Learning, dreaming, erasing: what runs, what comes next and why, what waits for a person, how the last runs went."""
+
+import asyncio
+import json
+import subprocess
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+from nicegui import ui
+
+from understudy.checkpoints.jobs import DREAM, OPTIMIZE, RETENTION
+from understudy.graph.due import outlook
+from understudy.graph.schedule import OURS, UNDERSTUDY, sayable
+from understudy.intake import UnderstudyError
+from understudy.nodes.brain import Brain
+from understudy.optimize import gym_of, waiting_runs
+from understudy.report import diff
+from understudy.server.pages.acting import act, button, confirmed, tell
+from understudy.server.pages.compared import changes
+from understudy.server.pages.figures import counted, lasted, number, when
+from understudy.server.pages.frame import Tag, asked, empty, heading, link, page, section
+
+SHOWN = 20
+"""Runs on a page."""
+
+REFRESH_SECONDS = 3.0
+
+TITLES = {OPTIMIZE: "Learning", DREAM: "Dreaming", RETENTION: "Erasing what is too old"}
+COMMANDS = {OPTIMIZE: "understudy optimize", DREAM: "understudy dream", RETENTION: "understudy forget --expired"}
+STATUSES = {"success": "good", "error": "bad", "running": "warn"}
+
+
+class Work(NamedTuple):
+    """The jobs, what a run asks a person (by module), and the last runs; one more than are shown if there are older."""
+
+    jobs: list[dict[str, Any]]
+    asks: list[dict[str, Any]]
+    runs: list[dict[str, Any]]
+
+
+@page("/jobs")
+async def jobs(before: str | None = None) -> None:
+    """Show the jobs; what changes while one looks is drawn anew."""
+    heading("Jobs", "One at a time, in a process of their own: the shadow goes on answering meanwhile.")
+    place, seen = ui.element("div"), [None]
+
+    async def draw() -> None:
+        found: Any = await asked(lambda brain: work_of(brain, before))
+        if found == seen[0]:
+            return
+        seen[0] = found
+        place.clear()
+        with place:
+            _draw(found, draw)
+
+    await draw()
+    ui.timer(REFRESH_SECONDS, draw, immediate=False)
+
+
+def work_of(brain: Brain, before: str | None = None) -> Work:
+    """Return what there is to see; of the runs those that began before a moment (ISO 8601)."""
+    gym, profile = gym_of(brain), brain.profile(None).name
+    unfinished = gym.unfinished_run(profile)
+    asks = asyncio.run(waiting_runs(gym, [unfinished])) if unfinished else {}
+    found = outlook(gym, brain.settings, profile)
+    return Work(found, asks.get(unfinished or "", []), gym.jobs.runs(SHOWN + 1, before))
+
+
+def _draw(found: Work, draw: Any) -> None:
+    for ask in found.asks:
+        _ask(ask, draw)
+    with ui.element("div").classes("cards"):
+        for job in found.jobs:
+            _job(job)
+    with section("Last runs"):
+        _runs(found)
+
+
+def _job(job: dict[str, Any]) -> None:
+    with section(TITLES[job["name"]]):
+        Tag("p", _next(job)).classes("verdict")
+        if job["reason"]:
+            Tag("p", job["reason"]).classes("about")
+        if job["last_status"] not in (None, "running"):
+            Tag("p", f"Last run {when(job['last_run'])}: {job['last_status']}").classes("about")
+        with ui.element("p").classes("about"):
+            Tag("span", "By hand: ")
+            Tag("code", COMMANDS[job["name"]])
+
+
+def _next(job: dict[str, Any]) -> str:
+    """Say when a job runs next."""
+    missing, at = job.get("decisions_missing"), job["next_run"]
+    if job["last_status"] == "running":
+        return f"Runs since {when(job['last_run'])}" + (f"; tried again {when(at)}" if at else "")
+    if at:
+        return f"Next run {when(at)}"
+    if missing is None:
+        return "No next run"
+    return f"Next run after {counted(missing, 'more decision')}" if missing else "Due"
+
+
+def _ask(ask: dict[str, Any], draw: Any) -> None:
+    module, instruction = str(ask.get("module")), ask.get("instruction") or {}
+    gain, least = ask.get("improvement"), (ask.get("interval") or [None])[0]
+    with section(
+        f"Publish a new version of {module}?",
+        f"It is better by {number(gain, 3, plus=True)}, at least by {number(least, 3, plus=True)}, on"
+        f" {number(ask.get('sealed_conversations'))} conversations that it had never seen. The run waits.",
+    ):
+        changes(diff(str(instruction.get("old") or ""), str(instruction.get("new") or "")))
+        with ui.element("div").classes("acts"):
+            button("Decline", lambda: _answer(module, False, draw))
+            button("Approve", lambda: _answer(module, True, draw), "first")
+
+
+async def _answer(module: str, yes: bool, draw: Any) -> None:
+    question = f"Publish the new version of {module}?" if yes else f"Decline the new version of {module}?"
+    then = (
+        "It answers conversations that begin a turn from now on, and the one before beside it, in an A/B test."
+        if yes
+        else "What is in use stays. The new version is not kept."
+    )
+    if await confirmed(
+        question, f"{then} The run then goes on, which may take some time.", "Approve" if yes else "Decline"
+    ):
+        tell("The run has its answer, and goes on.")
+        await act(lambda brain: answered(module, yes))
+        await draw()
+
+
+def answered(module: str, yes: bool) -> str:
+    """Answer the run that waits, in a process of its own as it may learn on for long; return what came of the module.
+
+    Raises:
+        UnderstudyError: it could not; the message is the command line's.
+    """
+    command = [*UNDERSTUDY, "optimize", "--json", "--approve" if yes else "--decline", module]
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if not ran.stdout:
+        said = sayable(ran.stderr.splitlines()) or [f"exit status {ran.returncode}"]
+        raise UnderstudyError(said[-1].removeprefix(OURS))
+    result = json.loads(ran.stdout)["module_results"].get(module) or {}
+    return f"{module}: {result.get('status')}; {result.get('reason')}"
+
+
+def _runs(found: Work) -> None:
+    if not found.runs:
+        empty(
+            "Nothing has run yet.",
+            "`understudy optimize` learns from what has been observed; by itself that comes after"
+            " RL_GYM_OPTIMIZE_INTERVAL"
+            " decisions, where `understudy serve` or `langgraph dev` runs.",
+        )
+        return
+    with ui.element("div").classes("wide"), ui.element("table").classes("stack"):
+        with ui.element("thead"), ui.element("tr"):
+            for title in ("Job", "Began", "Took", "Status", "What came of it", ""):
+                Tag("th", title)
+        with ui.element("tbody"):
+            for run in found.runs[:SHOWN]:
+                _run(run, bool(found.asks))
+    if len(found.runs) > SHOWN:
+        link("Older runs", f"/jobs?{urlencode({'before': found.runs[SHOWN - 1]['started_at']})}")
+
+
+def _run(run: dict[str, Any], asks: bool) -> None:
+    with ui.element("tr"):
+        Tag("th", f"{TITLES[run['job']]}, {run['profile']}").props("scope=row")
+        Tag("td", when(run["started_at"])).classes("once")
+        Tag("td", lasted(run["started_at"], run["ended_at"])).classes("once")
+        with ui.element("td"):
+            status = "waits" if asks and run["ended_at"] is None and run["job"] == OPTIMIZE else run["status"]
+            Tag("span", status).classes(f"tag {STATUSES.get(run['status'], '')}")
+        Tag("td", _came_of(run, asks))
+        with ui.element("td"):
+            if run["job"] == OPTIMIZE and run["ended_at"]:
+                link("Report", f"/reports/{quote(run['id'], safe='')}", new_tab=True)
+
+
+def _came_of(run: dict[str, Any], asks: bool) -> str:
+    if run["ended_at"] is None:
+        waits = asks and run["job"] == OPTIMIZE
+        return "it asks a person" if waits else f"it runs, or was stopped; {COMMANDS[run['job']]} goes on with it"
+    made = run["made"] or 0
+    said = f"{counted(made, 'module')} got better" if run["job"] == OPTIMIZE else f"{counted(made, 'dream')} kept"
+    return f"{said}; {run['reason']}" if run["reason"] else said
