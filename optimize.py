@@ -216,7 +216,9 @@ def versioning_of(brain: Brain, module: str, profile: str | None) -> ModuleVersi
     return brain.versioning(brain.profile(profile).name)
 
 
-def roll_back(brain: Brain, module: str, version: str, profile: str | None, why: str = "rolled back") -> dict[str, Any]:
+def roll_back(
+    brain: Brain, module: str, version: str, profile: str | None = None, why: str = "rolled back"
+) -> dict[str, Any]:
     """Use another version of a module from the next turn on; return module, profile, before and version.
 
     Raises:
@@ -264,20 +266,6 @@ def show_version(brain: Brain, module: str, profile: str | None, version: str) -
     if number == BASELINE:
         versioning.save_module(module, PROGRAMS[module].program(brain.profile(profile)), BASELINE, {})
     return versioning.shown(module, number)
-
-
-def roll_back(brain: Brain, module: str, version: str, profile: str | None = None) -> dict[str, str]:
-    """Use another version of a module from the next turn on; return module, profile, before, version.
-
-    Raises:
-        InputError: there is no such module.
-        VersionError: the version does not exist, is damaged, or does not fit.
-    """
-    versioning = versioning_of(brain, module, profile)
-    versioning.load_into(PROGRAMS[module].program(brain.profile(profile)), module, version)  # or say why it cannot be
-    before = versioning.latest(module)
-    versioning.rollback(module, version)
-    return {"module": module, "profile": versioning.profile, "before": before, "version": versioning.latest(module)}
 
 
 def _faculty(module: str) -> Faculty:

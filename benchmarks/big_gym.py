@@ -18,7 +18,7 @@ TABLES = {
 """What is written again: columns that are numbered anew, and names that get the copy's number."""
 
 
-def make(path: Path, decisions: int) -> int:
+def make(path: Path, decisions: int = 1) -> int:
     """Make a gym of at least so many decisions, and return how many it has."""
     brain = Brain(Settings(lm_provider="embedded", rl_gym_db_path=path, optimized_modules_dir=path.with_name("none")))
     asyncio.run(replay([BUNDLED], brain))

@@ -6,26 +6,44 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
+from understudy.settings import Settings
+
 CONFIG = Path(__file__).parents[1] / "langgraph.json"
 MOST_SECONDS_TO_START = 90
-OURS = ("BRAIN_", "OLLAMA_", "LM_", "RL_GYM_", "DREAM_", "GEPA_", "AB_", "LANGSMITH", "LANGCHAIN")
-"""Beginnings of the variables of whoever starts it that are not for the server."""
+
+
+class _Still(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect."""
+
+    def redirect_request(self, *asked: Any) -> None:
+        return None
+
+
+_STILL = urllib.request.build_opener(_Still)
 
 
 @dataclass(frozen=True)
 class DevServer:
     """A server that answers, and its files."""
 
-    url: str
+    port: int
     folder: Path
     pid: int
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def gym(self) -> Path:
@@ -57,6 +75,23 @@ class DevServer:
         """Run a graph on a thread, the shadow if no other is named, and wait for what comes out."""
         return self.call(f"/threads/{thread}/runs/wait", {"assistant_id": "shadow", **body})
 
+    def answer(
+        self, path: str, body: Any = None, method: str | None = None, at: str = "127.0.0.1", **headers: str
+    ) -> tuple[int, Message]:
+        """Return status and headers of an answer; a body of bytes is a form. Redirects are not followed."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if not isinstance(body, bytes):
+            named = {"content-type": "application/json", **named}
+        request = urllib.request.Request(f"http://{at}:{self.port}{path}", data, named, method=method)
+        try:
+            response: HTTPResponse = _STILL.open(request, timeout=60)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers
+        with response:
+            return response.status, response.headers
+
 
 @contextmanager
 def langgraph_dev(folder: Path, *flags: str, **environment: str) -> Iterator[DevServer]:
@@ -69,21 +104,16 @@ def langgraph_dev(folder: Path, *flags: str, **environment: str) -> Iterator[Dev
         flags: for `langgraph dev`, beside those that keep it from opening a browser and from reloading.
         environment: settings, by the names of their variables.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    files = {"RL_GYM_DB_PATH": str(folder / "brain_gym.db"), "OPTIMIZED_MODULES_DIR": str(folder / "optimized_modules")}
-    command = [str(Path(sys.executable).parent / "langgraph"), "dev", "--no-browser", "--no-reload", "--port", port]
+    port = free_port()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--config", str(CONFIG), *flags],
+            command(port, "--no-reload", *flags),
             cwd=folder,
-            env={**inherited, **files, **environment},
+            env=environment_of(folder, **environment),
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    server = DevServer(f"http://127.0.0.1:{port}", folder, process.pid)
+    server = DevServer(port, folder, process.pid)
     try:
         _wait(server, process)
         yield server
@@ -103,3 +133,24 @@ def _wait(server: DevServer, process: "subprocess.Popen[bytes]") -> None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"langgraph dev does not answer; its log:\n{server.log[-5000:]}") from None
         time.sleep(0.3)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def command(port: int, *flags: str) -> list[str]:
+    """Return what starts the server."""
+    langgraph = Path(sys.executable).parent / "langgraph"
+    return [str(langgraph), "dev", "--config", str(CONFIG), "--no-browser", "--port", str(port), *flags]
+
+
+def environment_of(folder: Path, **changed: str) -> dict[str, str]:
+    """Return this process's environment without its settings and tracing, and with the files in a folder."""
+    left_out = ("LANGSMITH", "LANGCHAIN")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(left_out) and k.lower() not in Settings.model_fields}
+    own = {"RL_GYM_DB_PATH": folder / "brain_gym.db", "OPTIMIZED_MODULES_DIR": folder / "optimized_modules"}
+    return {**env, **{name: str(path) for name, path in own.items()}, "LANGGRAPH_NO_VERSION_CHECK": "true", **changed}

@@ -1,33 +1,29 @@
 """Try the server on a large gym: how long each page and each answer of the API takes, and how much memory."""
 
 import argparse
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
 import httpx
 
 from understudy.benchmarks.big_gym import make
+from understudy.benchmarks.dev_server import langgraph_dev
 from understudy.benchmarks.prove_ollama import Line, Trial
 
 DECISIONS = 100_000
 ROUNDS = 20
 BUDGET_MS = 300.0
 BUDGET_MB = 400.0
-CONFIG = Path(__file__).parents[1] / "langgraph.json"
 PAGES = (
-    "/brain/ui/", "/brain/ui/conversations", "/brain/ui/conversations/dt-047", "/brain/ui/review",
+    "/brain/ui/", "/brain/ui/conversations", "/brain/ui/conversations/one?id=dt-047", "/brain/ui/review",
     "/brain/ui/versions", "/brain/ui/ab", "/brain/ui/dreams", "/brain/ui/jobs", "/brain/ui/settings",
 )  # fmt: skip
 ANSWERS = (
     "/brain/status", "/brain/decisions?limit=100", "/brain/decisions?faults=true", "/brain/conversations?limit=100",
-    "/brain/conversations/dt-047", "/brain/versions", "/brain/ab", "/brain/runs", "/brain/settings",
+    "/brain/conversations/dt-047", "/brain/versions", "/brain/versions/intent", "/brain/ab", "/brain/runs",
+    "/brain/settings",
 )  # fmt: skip
 
 
@@ -35,51 +31,17 @@ def pages(data: Path, folder: Path, options: argparse.Namespace) -> Iterator[Lin
     """Ask for everything twenty times, with a gym of 100,000 decisions."""
     gym = folder / "brain_gym.db"
     decisions = make(gym, DECISIONS)
-    with served(gym) as (url, pid), httpx.Client(base_url=url, timeout=60) as client:
-        start_mb = _peak_mb(pid)
+    with (
+        langgraph_dev(folder, "--n-jobs-per-worker", "4") as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        start_mb = _peak_mb(server.pid)
         for path in (*PAGES, *ANSWERS):
             first, ms = _ms(client, path), sorted(_ms(client, path) for _ in range(ROUNDS))
             found = f"first {first:.0f} ms, p50 {median(ms):.0f} ms, max {ms[-1]:.0f} ms"
             yield Line(path, ms[-1] < BUDGET_MS, found)
-        found = f"{start_mb:.0f} MB after the start, {_peak_mb(pid):.0f} MB at most; {decisions:,} decisions"
-        yield Line("memory of the server", _peak_mb(pid) < BUDGET_MB, found)
-
-
-@contextmanager
-def served(gym: Path, **environment: str) -> Iterator[tuple[str, int]]:
-    """Run `langgraph dev` on a gym; yield its address and process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        str(Path(sys.executable).parent / "langgraph"),
-        "dev",
-        "--no-browser",
-        "--no-reload",
-        "--port",
-        str(port),
-    ]
-    command += ["--n-jobs-per-worker", "4", "--config", str(CONFIG)]
-    env = {**os.environ, "RL_GYM_DB_PATH": str(gym), "OPTIMIZED_MODULES_DIR": str(gym.with_name("modules"))}
-    with gym.with_name("server.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=gym.parent, env=env | environment, stdout=log, stderr=log)
-        try:
-            while not _is_up(url):
-                if process.poll() is not None:
-                    raise RuntimeError(f"the server did not start; see {log.name}")
-                time.sleep(0.2)
-            yield url, process.pid
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _is_up(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/ok", timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
+        found = f"{start_mb:.0f} MB after the start, {_peak_mb(server.pid):.0f} MB at most; {decisions:,} decisions"
+        yield Line("memory of the server", _peak_mb(server.pid) < BUDGET_MB, found)
 
 
 def _ms(client: httpx.Client, path: str) -> float:

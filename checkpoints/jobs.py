@@ -193,11 +193,12 @@ class Jobs:
     def runs(self, limit: int, before: str | None = None) -> list[dict[str, Any]]:
         """Return optimisations and dream cycles, the newest first, older ones than the run `before`.
 
-        Keys: kind (optimize, dream), run_id, profile, started_at, ended_at, status, reason. One that has not ended
-        runs, waits or was killed.
+        Keys: kind (optimize, dream), run_id, profile, started_at, ended_at, status, reason, and made: how many modules
+        got better, or how many dreams there are. One that has not ended runs, waits or was killed.
         """
         rows = self._file.rows(
-            "SELECT kind, run_id, profile, started_at, ended_at, status, json_extract(report, '$.reason') AS reason"
+            "SELECT kind, run_id, profile, started_at, ended_at, status, json_extract(report, '$.reason') AS reason,"
+            " coalesce(json_extract(report, '$.optimized_count'), json_extract(report, '$.dreams')) AS made"
             f" FROM {_RUNS} WHERE ?1 IS NULL OR (started_at, run_id) < (SELECT started_at, run_id FROM {_RUNS}"
             " WHERE run_id = ?1) ORDER BY started_at DESC, run_id DESC LIMIT ?2",
             before, limit,
@@ -210,7 +211,8 @@ class Jobs:
         if row is None:
             return None
         report = json.loads(row["report"])
-        return {**dict(row), "reason": report.get("reason"), "report": report}
+        made = report.get("optimized_count", report.get("dreams"))
+        return {**dict(row), "reason": report.get("reason"), "made": made, "report": report}
 
     def begun(self) -> list[Job]:
         """Return the jobs whose run the scheduler has begun and that has not ended, the newest first."""

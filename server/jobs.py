@@ -55,7 +55,7 @@ class Begun:
     def told(self) -> dict[str, Any]:
         """Return it with the keys of a run in the gym."""
         keys = ("kind", "run_id", "profile", "started_at", "ended_at", "status", "reason")
-        return {key: getattr(self, key) for key in keys}
+        return {**{key: getattr(self, key) for key in keys}, "made": None}
 
 
 class Started:
@@ -154,7 +154,7 @@ def runs(brain: Brain, limit: int, before: str | None = None) -> list[dict[str, 
     """Return runs, the newest first, older ones than the run `before`.
 
     Keys: kind, run_id, profile, started_at, ended_at, status (running, waiting, interrupted, success, skipped, error),
-    reason, waits_for (modules).
+    reason, made, waits_for (modules).
 
     Raises:
         NoRun: there is no run `before`.
@@ -195,7 +195,7 @@ def _told(brain: Brain, found: Mapping[str, Any]) -> dict[str, Any]:
     if found["kind"] == OPTIMIZE:
         waiting = asyncio.run(waiting_runs(gym_of(brain), [found["run_id"]]))
         if waiting:
-            return {**found, "status": "waiting", "waits_for": waiting[found["run_id"]]}
+            return {**found, "status": "waiting", "waits_for": [str(ask["module"]) for ask in waiting[found["run_id"]]]}
     reason = (mine and mine.reason) or "ended before it was done; start it again, and it goes on"
     return {**found, "status": "interrupted", "reason": reason, "waits_for": []}
 

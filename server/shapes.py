@@ -14,8 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from understudy.embed import MAX_MESSAGE_ID
-from understudy.events import WorkflowOutcome
+from understudy.events import MAX_MESSAGE_ID, WorkflowOutcome
 from understudy.intake import MAX_NAME, moment
 from understudy.nodes.ab_life import LEAST_CONVERSATIONS, LONGEST_NAME
 
@@ -226,6 +225,7 @@ class RunShape(BaseModel):
     started_at: str
     ended_at: str | None
     reason: str | None
+    made: int | None = Field(description="How many modules got better, or how many dreams there are.")
     waits_for: list[str] = Field(description="Modules that a person is to approve or decline.")
 
 

@@ -1,8 +1,6 @@
 """Learning, dreaming, erasing: what runs, what comes next and why, what waits for a person, how the last runs went."""
 
 import asyncio
-import json
-import subprocess
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -10,15 +8,16 @@ from nicegui import ui
 
 from understudy.checkpoints.jobs import DREAM, OPTIMIZE, RETENTION
 from understudy.graph.due import outlook
-from understudy.graph.schedule import OURS, UNDERSTUDY, sayable
-from understudy.intake import UnderstudyError
 from understudy.nodes.brain import Brain
 from understudy.optimize import gym_of, waiting_runs
 from understudy.report import diff
-from understudy.server.pages.acting import act, button, confirmed, tell
+from understudy.server.jobs import STARTED, Kind
+from understudy.server.jobs import runs as runs_of
+from understudy.server.pages.acting import act, button, confirmed
 from understudy.server.pages.compared import changes
 from understudy.server.pages.figures import counted, lasted, number, when
 from understudy.server.pages.frame import Tag, asked, empty, heading, link, page, section
+from understudy.server.running import answer_run
 
 SHOWN = 20
 """Runs on a page."""
@@ -27,13 +26,15 @@ REFRESH_SECONDS = 3.0
 
 TITLES = {OPTIMIZE: "Learning", DREAM: "Dreaming", RETENTION: "Erasing what is too old"}
 COMMANDS = {OPTIMIZE: "understudy optimize", DREAM: "understudy dream", RETENTION: "understudy forget --expired"}
-STATUSES = {"success": "good", "error": "bad", "running": "warn"}
+DOES: dict[str, tuple[Kind, str]] = {OPTIMIZE: ("optimize", "Learn now"), DREAM: ("dream", "Dream now")}
+STATUSES = {"success": "good", "error": "bad", "interrupted": "bad", "running": "warn", "waiting": "warn"}
 
 
 class Work(NamedTuple):
-    """The jobs, what a run asks a person (by module), and the last runs; one more than are shown if there are older."""
+    """The jobs, the run that waits and what it asks, and the last runs; one more than are shown if there are older."""
 
     jobs: list[dict[str, Any]]
+    waits: str
     asks: list[dict[str, Any]]
     runs: list[dict[str, Any]]
 
@@ -58,25 +59,25 @@ async def jobs(before: str | None = None) -> None:
 
 
 def work_of(brain: Brain, before: str | None = None) -> Work:
-    """Return what there is to see; of the runs those that began before a moment (ISO 8601)."""
+    """Return what there is to see; of the runs those that are older than the run `before`."""
     gym, profile = gym_of(brain), brain.profile(None).name
     unfinished = gym.unfinished_run(profile)
     asks = asyncio.run(waiting_runs(gym, [unfinished])) if unfinished else {}
     found = outlook(gym, brain.settings, profile)
-    return Work(found, asks.get(unfinished or "", []), gym.jobs.runs(SHOWN + 1, before))
+    return Work(found, unfinished or "", asks.get(unfinished or "", []), runs_of(brain, SHOWN + 1, before))
 
 
 def _draw(found: Work, draw: Any) -> None:
     for ask in found.asks:
-        _ask(ask, draw)
+        _ask(found.waits, ask, draw)
     with ui.element("div").classes("cards"):
         for job in found.jobs:
-            _job(job)
+            _job(job, draw)
     with section("Last runs"):
         _runs(found)
 
 
-def _job(job: dict[str, Any]) -> None:
+def _job(job: dict[str, Any], draw: Any) -> None:
     with section(TITLES[job["name"]]):
         Tag("p", _next(job)).classes("verdict")
         if job["reason"]:
@@ -86,6 +87,19 @@ def _job(job: dict[str, Any]) -> None:
         with ui.element("p").classes("about"):
             Tag("span", "By hand: ")
             Tag("code", COMMANDS[job["name"]])
+        if job["name"] in DOES:
+            kind, text = DOES[job["name"]]
+            with ui.element("div").classes("acts"):
+                button(text, lambda: _start(kind, draw)).set_enabled(job["last_status"] != "running")
+
+
+async def _start(kind: Kind, draw: Any) -> None:
+    def start(brain: Brain) -> str:
+        begun = STARTED.start(brain, kind)
+        return f"{TITLES[kind]} of profile {begun.profile} {'goes on' if begun.resumed else 'has begun'}."
+
+    await act(start)
+    await draw()
 
 
 def _next(job: dict[str, Any]) -> str:
@@ -100,7 +114,7 @@ def _next(job: dict[str, Any]) -> str:
     return f"Next run after {counted(missing, 'more decision')}" if missing else "Due"
 
 
-def _ask(ask: dict[str, Any], draw: Any) -> None:
+def _ask(run_id: str, ask: dict[str, Any], draw: Any) -> None:
     module, instruction = str(ask.get("module")), ask.get("instruction") or {}
     gain, least = ask.get("improvement"), (ask.get("interval") or [None])[0]
     with section(
@@ -110,11 +124,11 @@ def _ask(ask: dict[str, Any], draw: Any) -> None:
     ):
         changes(diff(str(instruction.get("old") or ""), str(instruction.get("new") or "")))
         with ui.element("div").classes("acts"):
-            button("Decline", lambda: _answer(module, False, draw))
-            button("Approve", lambda: _answer(module, True, draw), "first")
+            button("Decline", lambda: _answer(run_id, module, False, draw))
+            button("Approve", lambda: _answer(run_id, module, True, draw), "first")
 
 
-async def _answer(module: str, yes: bool, draw: Any) -> None:
+async def _answer(run_id: str, module: str, yes: bool, draw: Any) -> None:
     question = f"Publish the new version of {module}?" if yes else f"Decline the new version of {module}?"
     then = (
         "It answers conversations that begin a turn from now on, and the one before beside it, in an A/B test."
@@ -124,24 +138,14 @@ async def _answer(module: str, yes: bool, draw: Any) -> None:
     if await confirmed(
         question, f"{then} The run then goes on, which may take some time.", "Approve" if yes else "Decline"
     ):
-        tell("The run has its answer, and goes on.")
-        await act(lambda brain: answered(module, yes))
+        await act(lambda brain: answered(brain, run_id, module, yes))
         await draw()
 
 
-def answered(module: str, yes: bool) -> str:
-    """Answer the run that waits, in a process of its own as it may learn on for long; return what came of the module.
-
-    Raises:
-        UnderstudyError: it could not; the message is the command line's.
-    """
-    command = [*UNDERSTUDY, "optimize", "--json", "--approve" if yes else "--decline", module]
-    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if not ran.stdout:
-        said = sayable(ran.stderr.splitlines()) or [f"exit status {ran.returncode}"]
-        raise UnderstudyError(said[-1].removeprefix(OURS))
-    result = json.loads(ran.stdout)["module_results"].get(module) or {}
-    return f"{module}: {result.get('status')}; {result.get('reason')}"
+def answered(brain: Brain, run_id: str, module: str, yes: bool) -> str:
+    """Let the run go on that waits for a word on a module, and say so."""
+    answer_run(brain, run_id, {module: yes})
+    return f"{module}: the run has its answer, and goes on."
 
 
 def _runs(found: Work) -> None:
@@ -159,29 +163,29 @@ def _runs(found: Work) -> None:
                 Tag("th", title)
         with ui.element("tbody"):
             for run in found.runs[:SHOWN]:
-                _run(run, bool(found.asks))
+                _run(run)
     if len(found.runs) > SHOWN:
-        link("Older runs", f"/jobs?{urlencode({'before': found.runs[SHOWN - 1]['started_at']})}")
+        link("Older runs", f"/jobs?{urlencode({'before': found.runs[SHOWN - 1]['run_id']})}")
 
 
-def _run(run: dict[str, Any], asks: bool) -> None:
+def _run(run: dict[str, Any]) -> None:
     with ui.element("tr"):
-        Tag("th", f"{TITLES[run['job']]}, {run['profile']}").props("scope=row")
+        Tag("th", f"{TITLES[run['kind']]}, {run['profile']}").props("scope=row")
         Tag("td", when(run["started_at"])).classes("once")
         Tag("td", lasted(run["started_at"], run["ended_at"])).classes("once")
         with ui.element("td"):
-            status = "waits" if asks and run["ended_at"] is None and run["job"] == OPTIMIZE else run["status"]
-            Tag("span", status).classes(f"tag {STATUSES.get(run['status'], '')}")
-        Tag("td", _came_of(run, asks))
+            Tag("span", run["status"]).classes(f"tag {STATUSES.get(run['status'], '')}")
+        Tag("td", _came_of(run))
         with ui.element("td"):
-            if run["job"] == OPTIMIZE and run["ended_at"]:
-                link("Report", f"/reports/{quote(run['id'], safe='')}", new_tab=True)
+            if run["kind"] == OPTIMIZE and run["ended_at"]:
+                link("Report", f"/reports/{quote(run['run_id'], safe='')}", new_tab=True)
 
 
-def _came_of(run: dict[str, Any], asks: bool) -> str:
+def _came_of(run: dict[str, Any]) -> str:
+    if run["status"] == "waiting":
+        return f"it asks a person about {', '.join(run['waits_for'])}"
     if run["ended_at"] is None:
-        waits = asks and run["job"] == OPTIMIZE
-        return "it asks a person" if waits else f"it runs, or was stopped; {COMMANDS[run['job']]} goes on with it"
+        return run["reason"] or ""
     made = run["made"] or 0
-    said = f"{counted(made, 'module')} got better" if run["job"] == OPTIMIZE else f"{counted(made, 'dream')} kept"
+    said = f"{counted(made, 'module')} got better" if run["kind"] == OPTIMIZE else f"{counted(made, 'dream')} kept"
     return f"{said}; {run['reason']}" if run["reason"] else said

@@ -13,8 +13,8 @@ import pytest
 
 pytest.importorskip("langgraph_api")
 
+from understudy.benchmarks.dev_server import DevServer, langgraph_dev  # noqa: E402
 from understudy.examples.remote import remote as example  # noqa: E402
-from understudy.tests.server.test_dev import Server, server  # noqa: E402, F401  (the fixture)
 
 Run = Callable[..., tuple[str, str]]
 TALK = "can you do friday?\nat two\n<b>bye</b> \u2603\n"
@@ -30,6 +30,12 @@ class Customer(io.StringIO):
         line = super().readline()
         (ended.clear if line else ended.set)()
         return line
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+    with langgraph_dev(tmp_path_factory.mktemp("remote")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -71,7 +77,7 @@ def refusing() -> Iterator[tuple[str, list[str | None]]]:
         thread.join()
 
 
-def test_an_app_elsewhere_is_observed_and_says_the_same(server: Server, run: Run) -> None:  # noqa: F811
+def test_an_app_elsewhere_is_observed_and_says_the_same(server: DevServer, run: Run) -> None:  # noqa: F811
     said, seen = run(server.url)
     assert said == SAID == run()[0]
     assert [line.split(":")[0] for line in seen.splitlines()] == ["turn 0", "turn 1", "turn 2"], seen

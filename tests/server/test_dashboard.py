@@ -100,14 +100,17 @@ def test_runs_of_both_kinds_are_told_the_newest_first_and_paged(brain: Brain) ->
         else:
             brain.gym.dreams.save_cycle({**run, "cycle": f"c{n}", "dreams": 7})
     found = work_of(brain)
-    assert [(run["job"], run["id"], run["made"]) for run in found.runs[:2]] == [(DREAM, "c22", 7), (OPTIMIZE, "r21", 2)]
+    assert [(run["kind"], run["run_id"], run["made"]) for run in found.runs[:2]] == [
+        (DREAM, "c22", 7),
+        (OPTIMIZE, "r21", 2),
+    ]
     assert len(found.runs) == SHOWN + 1 and [job["name"] for job in found.jobs] == ["optimize", "dream", "retention"]
-    older = work_of(brain, found.runs[SHOWN - 1]["started_at"])
-    assert [run["id"] for run in older.runs] == ["c2", "r1", "c0"]
+    older = work_of(brain, found.runs[SHOWN - 1]["run_id"])
+    assert [run["run_id"] for run in older.runs] == ["c2", "r1", "c0"]
 
 
 def test_settings_are_written_as_they_are_typed_and_compared_by_value() -> None:
-    given: Any = {"brain_conversation_idle_hours": 24.0, "brain_api_token": "hush", "ab_share": 0.5}
+    given: Any = {"brain_conversation_idle_hours": 24.0, "brain_api_token": "hush-hush-hush-hush", "ab_share": 0.5}
     found = settings_by_subject(Brain(Settings(**given, brain_allowed_hosts="localhost,brain.example")))
     every = {one.name: one for some in found.values() for one in some}
     assert {name.upper() for name in Settings.model_fields} == every.keys()

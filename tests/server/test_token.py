@@ -11,8 +11,8 @@ from langgraph_sdk import get_sync_client
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from understudy.benchmarks.dev_server import DevServer, command, environment_of, free_port, langgraph_dev
 from understudy.server import guard
-from understudy.tests.server.dev import Server, command, environment_of, free_port, running
 
 TOKEN = "a-token-of-some-length"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -38,18 +38,18 @@ ADDRESS = own_address()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
     folder = tmp_path_factory.mktemp("server")
     hosts = ",".join(filter(None, ("localhost", "127.0.0.1", ADDRESS)))
-    with running(folder, "--host", "0.0.0.0", BRAIN_API_TOKEN=TOKEN, BRAIN_ALLOWED_HOSTS=hosts) as server:
+    with langgraph_dev(folder, "--host", "0.0.0.0", BRAIN_API_TOKEN=TOKEN, BRAIN_ALLOWED_HOSTS=hosts) as server:
         yield server
-    log = re.sub(r"\x1b\[\d+m", "", server.log.read_text())
+    log = re.sub(r"\x1b\[\d+m", "", server.log)
     assert "auth_handler=custom" in log and "auth_handler=langsmith" not in log
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert [path for path in files if TOKEN.encode() in path.read_bytes()] == [], "the token is written down"
 
 
-def opens(server: Server, path: str, **headers: str) -> bool:
+def opens(server: DevServer, path: str, **headers: str) -> bool:
     try:
         with connect(f"ws://127.0.0.1:{server.port}{path}", additional_headers=headers, proxy=None):
             return True
@@ -58,7 +58,7 @@ def opens(server: Server, path: str, **headers: str) -> bool:
         return False
 
 
-def test_nothing_but_health_is_answered_without_the_token(server: Server) -> None:
+def test_nothing_but_health_is_answered_without_the_token(server: DevServer) -> None:
     for path in EVERYTHING:
         for method in ("GET", "POST"):
             for headers in (
@@ -73,7 +73,7 @@ def test_nothing_but_health_is_answered_without_the_token(server: Server) -> Non
     assert server.answer("/ok")[0] == 200
 
 
-def test_the_token_opens_what_there_is(server: Server) -> None:
+def test_the_token_opens_what_there_is(server: DevServer) -> None:
     for path in ("/", "/info", "/docs", "/openapi.json", "/metrics"):
         assert server.answer(path, **BEARER)[0] == 200, path
     assert server.answer("/threads/search", {}, x_api_key=TOKEN)[0] == 200
@@ -81,14 +81,14 @@ def test_the_token_opens_what_there_is(server: Server) -> None:
     assert server.answer("/nowhere", **BEARER)[0] == 404
 
 
-def test_a_turn_is_observed_by_whoever_has_the_token(server: Server) -> None:
+def test_a_turn_is_observed_by_whoever_has_the_token(server: DevServer) -> None:
     said = {"messages": [{"role": "user", "content": "Can you take my van on Friday?"}]}
     with get_sync_client(url=server.url, api_key=TOKEN) as client:
         thread = client.threads.create()["thread_id"]
         assert client.runs.wait(thread, "shadow", input=said)["faults"] == []
 
 
-def test_the_token_lets_in_no_foreign_name_or_page(server: Server) -> None:
+def test_the_token_lets_in_no_foreign_name_or_page(server: DevServer) -> None:
     for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}, {"origin": "null"}):
         assert server.answer("/threads/search", {}, **headers, **BEARER)[0] == 403
     for path in ("/brain/status", "/brain/login"):
@@ -96,7 +96,7 @@ def test_the_token_lets_in_no_foreign_name_or_page(server: Server) -> None:
         assert status == 403 and answered["access-control-allow-origin"] is None
 
 
-def test_studio_works_with_the_token(server: Server) -> None:
+def test_studio_works_with_the_token(server: DevServer) -> None:
     asked = {"access_control_request_method": "POST", "access_control_request_private_network": "true"}
     status, answered = server.answer("/threads/search", method="OPTIONS", origin=guard.STUDIO, **asked)
     assert status == 200 and answered["access-control-allow-private-network"] == "true"
@@ -106,7 +106,7 @@ def test_studio_works_with_the_token(server: Server) -> None:
         assert (status, answered["access-control-allow-origin"]) == (expected, guard.STUDIO)
 
 
-def test_websockets_need_the_token_and_a_known_page(server: Server) -> None:
+def test_websockets_need_the_token_and_a_known_page(server: DevServer) -> None:
     with get_sync_client(url=server.url, api_key=TOKEN) as client:
         thread = client.threads.create()["thread_id"]
     path = f"/threads/{thread}/stream/events"
@@ -118,7 +118,7 @@ def test_websockets_need_the_token_and_a_known_page(server: Server) -> None:
     assert not opens(server, "/brain/live", **BEARER, Origin=guard.STUDIO)
 
 
-def test_a_person_logs_in(server: Server) -> None:
+def test_a_person_logs_in(server: DevServer) -> None:
     status, answered = server.answer("/brain/ui/x", accept="text/html")
     assert (status, answered["location"]) == (303, "/brain/login?next=/brain/ui/x")
     assert server.answer("/brain/login")[0] == 200
@@ -134,7 +134,7 @@ def test_a_person_logs_in(server: Server) -> None:
 
 @pytest.mark.skipif(ADDRESS is None, reason="this machine has no address but its own loopback")
 @pytest.mark.allow_hosts([ADDRESS or "127.0.0.1", "127.0.0.1"])
-def test_another_machine_needs_the_token(server: Server) -> None:
+def test_another_machine_needs_the_token(server: DevServer) -> None:
     assert ADDRESS is not None
     for path in EVERYTHING:
         assert server.answer(path, at=ADDRESS)[0] == 401, path
