@@ -62,7 +62,7 @@ def table(decisions: int = 100_000) -> None:
     print(f"reading at {decisions:,} decisions, ms, p50 of 5 (budget 100 a query, 300 a page)")
     for name, query in queries(gym).items():
         print(f"  {name:<60}{timed(query):8.1f}")
-    with TestClient(app, base_url="http://localhost") as client:
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5)) as client:
         for path in PAGES:
             assert client.get(path).status_code == 200
             print(f"  {path:<60}{timed(partial(client.get, path)):8.1f}")

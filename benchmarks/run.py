@@ -174,7 +174,7 @@ def api_time(decisions: int = 100_000) -> None:
 
     from understudy.server.app import app
 
-    page = TestClient(app, base_url="http://localhost")
+    page = TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5))
 
     def asked(path: str) -> int:
         return page.get(f"/brain/{path}").status_code

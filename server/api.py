@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 
+from understudy.intake import shown_key
 from understudy.server.bodies import MAX_BODY, Bounded
 from understudy.server.comparing import comparing
 from understudy.server.opening import opened
@@ -46,7 +47,7 @@ def refuse_unknown(request: Request) -> None:
     known = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"}
     if unknown := sorted(request.query_params.keys() - known):
         there = ", ".join(sorted(known)) or "none"
-        raise Problem(422, f"query.{unknown[0][:60]!r}: there is no such parameter; there are: {there}")
+        raise Problem(422, f"query.{shown_key(unknown[0])}: there is no such parameter; there are: {there}")
 
 
 class Api(FastAPI):

@@ -16,12 +16,13 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.routing import Mount
 
+import understudy.server.starting  # noqa: F401
 from understudy.graph.schedule import Scheduler
 from understudy.intake import UnderstudyError
 from understudy.nodes.brain import own_brain
 from understudy.server import jobs
 from understudy.server.api import api
-from understudy.server.guard import MIDDLEWARE, check_start
+from understudy.server.guard import MIDDLEWARE
 from understudy.server.login import ROUTES
 from understudy.server.telling import HOST
 
@@ -73,7 +74,6 @@ def keep_posts_in_memory() -> None:
         Path(runtime.GLOBAL_STORE.filename).unlink(missing_ok=True)
 
 
-check_start()
 keep_posts_in_memory()
 app = FastAPI(routes=[*ROUTES], lifespan=scheduled, middleware=MIDDLEWARE, openapi_url=None)
 if find_spec("nicegui"):  # an extra

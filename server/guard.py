@@ -5,12 +5,7 @@ without a log-in. Being the outermost middleware of the app that `langgraph.json
 any route of either does.
 """
 
-import multiprocessing
-import os
-import signal
-import sys
 from collections.abc import Collection, Sequence
-from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 from starlette.middleware import Middleware
@@ -21,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from understudy.server.problems import answer
 from understudy.server.token import needed_token, proves
-from understudy.settings import MAKE_TOKEN, SettingsError, current_settings, is_local
+from understudy.settings import current_settings, is_local
 
 STUDIO = "https://smith.langchain.com"
 """Where LangGraph Studio's pages come from; `langgraph.json` names it too."""
@@ -90,7 +85,7 @@ def refusal(scope: Scope, hosts: Collection[str]) -> str | None:
     """Return why a request is refused whoever sends it, or None."""
     said = _values(scope, b"host")
     host = said[0] if len(said) == 1 else ""
-    if "*" not in hosts and _name(host) not in hosts:
+    if "*" not in hosts and name_of(host) not in hosts:
         return "this host is not served; BRAIN_ALLOWED_HOSTS names those that are"
     path = "/" + _path(scope).lstrip("/")
     own = (f"http://{host}", f"https://{host}")
@@ -109,36 +104,6 @@ def absence(call: HTTPConnection) -> str | None:
     if call.client is None or not is_local(call.client.host):
         return "only programs of this machine may call; set BRAIN_API_TOKEN to let others in"
     return None
-
-
-def check_start() -> None:
-    """End the process, with one line, where settings are wrong or others could call without a token.
-
-    LANGGRAPH_API_URL is where `langgraph dev` is about to listen, or its tunnel's address. An image has no such
-    variable: there the lock sees who calls.
-    """
-    try:
-        token = needed_token()
-    except SettingsError as error:
-        _stop(str(error))
-    url = os.environ.get("LANGGRAPH_API_URL")
-    if url and token is None and not is_local(_name(urlsplit(url).netloc) or ""):
-        _stop(f"{url} can be reached by others: set BRAIN_API_TOKEN ({MAKE_TOKEN} makes one), or use --host 127.0.0.1")
-
-
-def _stop(why: str) -> NoReturn:
-    line, reloader = f"understudy: {why}", _reloader()
-    if reloader is None:
-        raise SystemExit(line)
-    sys.stderr.write(f"{line}\n")
-    os.kill(reloader, signal.SIGUSR1)  # SIGTERM would look like success, and nohup keeps SIGHUP off
-    raise SystemExit(1)
-
-
-def _reloader() -> int | None:
-    """Return the process that started this one and would wait for a file to change, if there is one: uvicorn's."""
-    started, by = getattr(multiprocessing.current_process(), "_target", None), multiprocessing.parent_process()
-    return by.pid if by is not None and getattr(started, "__module__", "") == "uvicorn._subprocess" else None
 
 
 def _comes_from_outside(scope: Scope) -> bool:
@@ -179,7 +144,7 @@ def _values(scope: Scope, name: bytes) -> Sequence[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
 
 
-def _name(host: str) -> str | None:
+def name_of(host: str) -> str | None:
     """Return the name in a Host header, without the port."""
     try:
         return urlsplit(f"//{host}").hostname

@@ -36,7 +36,7 @@ while pathlib.Path("wait").exists():
 def page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """Whoever calls; the server itself has not been started."""
     monkeypatch.setattr(jobs, "STARTED", jobs.Started())
-    yield TestClient(app, base_url="http://localhost")
+    yield TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5))
     Path("wait").unlink(missing_ok=True)
     jobs.STARTED.stop()
     telling.HOST.close()
@@ -253,7 +253,7 @@ def test_routes_say_what_they_are_and_are_not(page: TestClient) -> None:
     answer = page.delete("/brain/ab")
     problem(answer, 405, "this route takes GET, POST")
     assert answer.headers["allow"] == "GET, POST"
-    problem(page.get("/brain/status?verbose=1"), 422, "query.'verbose': there is no such parameter")
+    problem(page.get("/brain/status?verbose=1"), 422, "query.verbose: there is no such parameter")
     for query in ("limit=0", "limit=101", "limit=x", "before="):
         problem(page.get(f"/brain/runs?{query}"), 422, "query.")
     problem(page.get("/brain/runs?before=nobody"), 404, "no run 'nobody'")
@@ -261,9 +261,9 @@ def test_routes_say_what_they_are_and_are_not(page: TestClient) -> None:
 
 
 def test_settings_are_shown_without_secrets(page: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BRAIN_API_TOKEN", "open-sesame")
+    monkeypatch.setenv("BRAIN_API_TOKEN", "open-sesame-open-sesame")
     monkeypatch.setenv("OLLAMA_BASE_URL", "http://kim:hush@localhost:11434")
-    answer = page.get("/brain/settings")
+    answer = page.get("/brain/settings", headers={"authorization": "Bearer open-sesame-open-sesame"})
     assert answer.status_code == 200 and answer.json().keys() == set(Settings.model_fields)
     assert "sesame" not in answer.text and "hush" not in answer.text and "***@localhost" in answer.text
 
