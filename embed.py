@@ -40,7 +40,7 @@ def _later(call: Call[P]) -> Callable[Concatenate["Understudy", P], Awaitable[bo
 
     @wraps(call)
     async def twin(self: "Understudy", /, *args: P.args, **kwargs: P.kwargs) -> bool:
-        run = partial(self._by, monotonic() + WAIT_SECONDS, partial(call, self, *args, **kwargs))
+        run = partial(self._by, monotonic() + self.wait_seconds, partial(call, self, *args, **kwargs))
         try:
             done = asyncio.get_running_loop().run_in_executor(self._pool(), run)
         except RuntimeError:  # it is closed, or the interpreter ends
@@ -66,6 +66,9 @@ class Understudy:
         SettingsError, ProfileError: a setting is wrong.
         GymError: with BRAIN_STRICT, the gym cannot be opened.
     """
+
+    wait_seconds = WAIT_SECONDS
+    """How long a call waits for the gym's file."""
 
     def __init__(self, settings: Settings | None = None, *, worker: bool = False) -> None:
         self._settings = settings or current_settings()
@@ -204,7 +207,7 @@ class Understudy:
         """Write what `build` returns, unless the conversation is none that is watched."""
         if not self._is_on:
             return False
-        deadline = getattr(self._called, "deadline", None) or monotonic() + WAIT_SECONDS
+        deadline = getattr(self._called, "deadline", None) or monotonic() + self.wait_seconds
         own = self._settings.brain_profile
         try:
             name = short_name("conversation_id", conversation_id)
