@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -23,14 +22,14 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 
-from understudy.benchmarks import ab_power, dashboard, prompt_cache, reading
+from understudy.benchmarks import ab_power, prompt_cache
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.demo import BUNDLED
 from understudy.graph.shadow import build, create_shadow_workflow
 from understudy.lm.embedded import EmbeddedStudent
 from understudy.nodes import conflict, goals, intent, personalize, quality, response
 from understudy.nodes.ab_life import begin
-from understudy.nodes.brain import Brain, WithBrain, own_brain
+from understudy.nodes.brain import Brain, WithBrain
 from understudy.nodes.faculty import Said
 from understudy.settings import Settings, current_settings
 
@@ -49,11 +48,6 @@ def main() -> None:
     asyncio.run(growth(said, turns))
     import_time()
     status_time()
-    with _folder():
-        dashboard.table(_row)
-    with _folder(SCHEDULER_ENABLED="false"):
-        reading.table()
-    api_time()
     prompt_cache.table(BUNDLED, prompt_cache.MEASURED_TURNS)
     ab_power.table(2000)
 
@@ -160,58 +154,6 @@ def status_time(decisions: int = 1_000_000) -> None:
     """Measure `status` on a large gym."""
     from understudy.status import status
 
-    with _large(decisions) as brain:
-        p50, found = _timed(lambda: status(brain))
-    assert found["decisions"] == found["evidence"]["intent"] == decisions
-    print(f"status at {decisions:,} decisions, ms")
-    _row("  p50 of 5", p50, "budget 300")
-    print()
-
-
-def api_time(decisions: int = 100_000) -> None:
-    """Measure what the API answers on a large gym, in this process."""
-    from starlette.testclient import TestClient
-
-    from understudy.server.app import app
-
-    page = TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5))
-
-    def asked(path: str) -> int:
-        return page.get(f"/brain/{path}").status_code
-
-    routes = [
-        name.removeprefix("/") for name, path in page.get("/brain/openapi.json").json()["paths"].items()
-        if "get" in path
-    ]  # fmt: skip
-    given = {"{module}": "intent", "{version}": "v0.0", "{a}": "v0.0", "{b}": "v0.0", "{name}": "intent"}
-    print(f"GET /brain/... at {decisions:,} decisions, p50 of 5 in ms, budget 300")
-    with _large(decisions) as brain:
-        assert page.get("/brain/status").json()["decisions"] == decisions
-        begin(brain, "default", "intent", "v0.0", "v0.0")
-        brain.gym.save_run(  # type: ignore[union-attr]
-            {"run_id": "{run_id}", "profile": "default", "started_at": "2026", "ended_at": "2026", "status": "success",
-             "decisions_processed": 1}
-        )  # fmt: skip
-        given["{conversation_id}"] = "c7"
-        for route in routes:
-            path = route
-            for name, value in given.items():
-                path = path.replace(name, value)
-            p50, status = _timed(partial(asked, path))
-            _row(f"  {path}", p50, "" if status == 200 else f"answers {status}")
-        told = iter(range(5))
-        p50, status = _timed(
-            lambda: page.post("/brain/observe", json={"conversation_id": f"new{next(told)}", "text": "x"}).status_code
-        )
-        _row("  POST observe", p50, f"answers {status}")
-        if (gym := own_brain().gym) is not None:
-            gym.close()
-    print()
-
-
-@contextmanager
-def _large(decisions: int) -> Iterator[Brain]:
-    """Give a brain whose gym has so many decisions, ten a conversation, with evidence of the intent."""
     with _folder():
         brain = Brain(Settings())
         assert brain.gym is not None
@@ -226,28 +168,22 @@ def _large(decisions: int) -> Iterator[Brain]:
                 f"{numbers} INSERT INTO brain_decisions (decision_id, conversation_id, turn, message_id, profile, "
                 "created_at, user_message, history_upto, readings, faults, versions, models, tokens_in, tokens_out, "
                 "latency_ms, engine, brain_mode) SELECT 'd' || i, 'c' || (i / 10), i % 10, 'm' || (i % 10), 'default', "
-                "'2026', 'hello', 0, json_object('intent', json_object('version', 'v0.0', 'fields', "
-                "json_object('intent', 'booking', 'x', printf('%.1000c', 'x'))))"
+                "'2026', 'hello', 0, json_object('intent', json_object('version', 'v0.0', 'x', printf('%.1000c', 'x')))"
                 ", '[]', '{}', '{}', 1, 1, 9.0, 'embedded', 'shadow' FROM n"
             )
             db.execute(
                 f"{numbers} INSERT INTO evidence (event_id, conversation_id, turn, field, value, source, at) "
                 "SELECT i, 'c' || (i / 10), i % 10, 'intent', '\"booking\"', 'human', '2026' FROM n"
             )
-        try:
-            yield brain
-        finally:
-            brain.gym.close()
-
-
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the p50 of five times in milliseconds, and what came of it."""
-    times, found = [], None
-    for _ in range(5):
-        started = time.perf_counter()
-        found = work()
-        times.append((time.perf_counter() - started) * 1000)
-    return median(times), found
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            found = status(brain)
+            times.append((time.perf_counter() - started) * 1000)
+        brain.gym.close()
+    assert found["decisions"] == found["evidence"]["intent"] == decisions
+    print(f"status at {decisions:,} decisions, ms")
+    _row("  p50 of 5", median(times), "budget 300")
 
 
 def _turns() -> Iterator[Turn]:
@@ -268,14 +204,12 @@ def _folder(**settings: str) -> Iterator[Path]:
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, settings):
         os.chdir(folder)
-        for remembered in (current_settings, own_brain):
-            remembered.cache_clear()
+        current_settings.cache_clear()
         try:
             yield Path(folder)
         finally:
             os.chdir(before)
-            for remembered in (current_settings, own_brain):
-                remembered.cache_clear()
+            current_settings.cache_clear()
 
 
 @contextmanager
