@@ -21,7 +21,7 @@ BUDGET_MS = 300.0
 BUDGET_MB = 400.0
 PAGES = (
     "/brain/ui/", "/brain/ui/conversations", "/brain/ui/conversations?outcome=abandoned",
-    f"/brain/ui/conversations/one?id={LONG}&turn=4000", "/brain/ui/review", "/brain/ui/versions", "/brain/ui/ab",
+    f"/brain/ui/conversations/one?id={LONG}&turn=2000", "/brain/ui/review", "/brain/ui/versions", "/brain/ui/ab",
     "/brain/ui/dreams", "/brain/ui/jobs", "/brain/ui/settings",
 )  # fmt: skip
 SEARCHES = (
@@ -33,7 +33,7 @@ SEARCHES = (
     "/brain/decisions?since=2999-01-01", "/brain/decisions?until=2000-01-01", "/brain/conversations?limit=100",
     "/brain/conversations?profile=nothing", "/brain/conversations?prefix=nothing",
     "/brain/conversations?outcome=open&prefix=nothing", "/brain/conversations?outcome=failure&faults=true",
-    "/brain/conversations?faults=false&prefix=nothing", f"/brain/conversations/{LONG}?turn=4000",
+    "/brain/conversations?faults=false&prefix=nothing", f"/brain/conversations/{LONG}?turn=2000",
 )  # fmt: skip
 """The hardest are those that find nothing: they look at everything."""
 GIVEN = {"module": "intent", "version": "v0.0", "name": "intent"}
