@@ -368,7 +368,7 @@ def test_learning_dreaming_and_a_person_s_word(
     """The real thing once: an optimisation that waits for a person, and is told yes; then a cycle with too little."""
     monkeypatch.setenv("PUBLISH_APPROVAL", "manual")
     monkeypatch.setenv("DREAM_MIN_CONVERSATIONS", "5000")
-    monkeypatch.setenv("GEPA_BREADTH", "2")
+    monkeypatch.setenv("GEPA_BREADTH", "1")
     monkeypatch.setenv("GEPA_DEPTH", "1")
     observed().gym.close()  # type: ignore[union-attr]
     run_id = page.post("/brain/train", json={"modules": ["goals"]}).json()["run_id"]

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -148,15 +149,17 @@ def test_two_posts_on_a_thread_are_one_conversation(server: DevServer) -> None:
 def test_what_is_posted_is_in_the_gym_alone(server: DevServer) -> None:
     thread = server.thread()
     server.post(thread, input={"messages": [user(f"please note {WORD}")]})
-    for wrong in (
+    wrong = [
         {"messages": [{"role": "user", "text": WORD}]},
         {"messages": [{"role": WORD, "content": "x"}]},
         {"conversation_id": WORD * 9},
         {"state": WORD},
         {"outcome": {"workflow_outcome": WORD}},
         {"label": {"turn": 0, "fields": {"intent": WORD}}},
-    ):
-        assert "__error__" in server.post(thread, input={"messages": [], **wrong})
+    ]
+    with ThreadPoolExecutor() as callers:
+        for answer in callers.map(lambda one: server.post(thread, input={"messages": [], **one}), wrong):
+            assert "__error__" in answer
     with sqlite3.connect(server.gym) as gym:
         found = gym.execute("SELECT count(*) FROM events WHERE instr(text, ?)", [WORD]).fetchone()
     assert found == (1,)  # that no other file has it is seen when the server has ended, and has written all it writes
@@ -189,28 +192,33 @@ def test_a_whole_conversation_can_be_posted_at_once(server: DevServer) -> None:
     assert answer["turn"] == 11 and answer["conversation_id"] == "long"
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"input": {"messages": 5}}, "messages"),
-        ({"input": {"messages": [{"foo": 1}]}}, "messages"),
-        ({"input": {"messages": [user("x")], "conversation_id": 7}}, "conversation_id"),
-        ({"input": {"outcome": {"workflow_outcome": "maybe"}}}, "outcome.workflow_outcome"),
-        ({"input": {"state": "abc"}}, "state"),
-        ({"input": "abc"}, "dict"),
-        ({"input": {"messages": [user("x")]}, "context": {"profile": "../../etc/passwd"}}, "profile"),
-    ],
-)
-def test_input_of_the_wrong_shape_says_which_field(server: DevServer, body: dict[str, Any], field: str) -> None:
-    thread = server.thread()
-    try:
-        answer = json.dumps(server.post(thread, **body))
-        assert "__error__" in answer
-    except urllib.error.HTTPError as error:
-        assert 400 <= error.code < 500
-        answer = error.read().decode()
-    assert field in answer
-    assert server.post(thread, input={"messages": [user("hello")]})["faults"] == []
+WRONG_SHAPES: list[tuple[dict[str, Any], str]] = [
+    ({"input": {"messages": 5}}, "messages"),
+    ({"input": {"messages": [{"foo": 1}]}}, "messages"),
+    ({"input": {"messages": [user("x")], "conversation_id": 7}}, "conversation_id"),
+    ({"input": {"outcome": {"workflow_outcome": "maybe"}}}, "outcome.workflow_outcome"),
+    ({"input": {"state": "abc"}}, "state"),
+    ({"input": "abc"}, "dict"),
+    ({"input": {"messages": [user("x")]}, "context": {"profile": "../../etc/passwd"}}, "profile"),
+]
+
+
+def test_input_of_the_wrong_shape_says_which_field(server: DevServer) -> None:
+    def said(body: dict[str, Any]) -> tuple[str, list[Any]]:
+        thread = server.thread()
+        try:
+            answer = json.dumps(server.post(thread, **body))
+            assert "__error__" in answer
+        except urllib.error.HTTPError as error:
+            assert 400 <= error.code < 500
+            answer = error.read().decode()
+        return answer, server.post(thread, input={"messages": [user("hello")]})["faults"]
+
+    with ThreadPoolExecutor() as callers:  # each waits for the server's next look at its queue
+        for (body, field), (answer, faults) in zip(
+            WRONG_SHAPES, callers.map(said, [body for body, _ in WRONG_SHAPES]), strict=True
+        ):
+            assert field in answer and faults == [], body
 
 
 HOSTILE = {

@@ -13,6 +13,7 @@ from websockets.sync.client import connect
 
 from understudy.benchmarks.dev_server import DevServer, command, environment_of, free_port, langgraph_dev
 from understudy.server import guard
+from understudy.settings import current_settings
 
 TOKEN = "a-token-of-some-length"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -61,12 +62,7 @@ def opens(server: DevServer, path: str, **headers: str) -> bool:
 def test_nothing_but_health_is_answered_without_the_token(server: DevServer) -> None:
     for path in EVERYTHING:
         for method in ("GET", "POST"):
-            for headers in (
-                {},
-                {"x_auth_scheme": "langsmith"},
-                {"x_api_key": "lsv2_pt_0"},
-                {"authorization": "Bearer x"},
-            ):
+            for headers in NO_PROOF:
                 status, answered = server.answer(path, method=method, **headers)
                 assert status == 401 and answered["www-authenticate"] == "Bearer", (path, headers)
     assert server.answer("/internal/truncate", {})[0] == 403
@@ -146,10 +142,8 @@ def test_another_machine_needs_the_token(server: DevServer) -> None:
 @pytest.mark.parametrize(
     ("options", "environment", "says"),
     [
-        (("--host", "0.0.0.0", "--no-reload"), {}, "can be reached by others: set BRAIN_API_TOKEN"),
-        (("--host", "0.0.0.0"), {}, "can be reached by others: set BRAIN_API_TOKEN"),
+        (("--host", "0.0.0.0"), {}, "can be reached by others: set BRAIN_API_TOKEN"),  # also the process that reloads
         (("--no-reload",), {"BRAIN_API_TOKEN": "short-word"}, "BRAIN_API_TOKEN=***: must be 16 to 500 characters"),
-        (("--no-reload",), {"LEASE_SECONDS": "soon"}, "LEASE_SECONDS='soon'"),
     ],
 )
 def test_what_would_be_open_or_is_set_wrong_does_not_start(
@@ -164,3 +158,33 @@ def test_what_would_be_open_or_is_set_wrong_does_not_start(
     assert ended.returncode != 0 and says in line and "short-word" not in line
     assert "Traceback" not in ended.stdout + ended.stderr
     assert not (home / "brain_gym.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"LANGGRAPH_API_URL": "http://0.0.0.0:2024"}, "can be reached by others: set BRAIN_API_TOKEN"),
+        ({"LANGGRAPH_API_URL": "https://tunnel.example"}, "can be reached by others: set BRAIN_API_TOKEN"),
+        ({"LEASE_SECONDS": "soon"}, "LEASE_SECONDS='soon'"),
+    ],
+)
+def test_the_line_says_what_is_wrong(
+    home: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], says: str
+) -> None:
+    starting = pytest.importorskip("understudy.server.starting")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match=f"^understudy: .*{re.escape(says)}"):
+        starting.check_start()
+
+
+def test_nothing_stops_a_server_that_nobody_else_can_reach_or_that_has_a_token(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting = pytest.importorskip("understudy.server.starting")
+    monkeypatch.setenv("LANGGRAPH_API_URL", "http://127.0.0.1:2024")
+    starting.check_start()
+    monkeypatch.setenv("LANGGRAPH_API_URL", "http://0.0.0.0:2024")
+    monkeypatch.setenv("BRAIN_API_TOKEN", TOKEN)
+    current_settings.cache_clear()
+    starting.check_start()
