@@ -16,7 +16,7 @@ label here says less of a module's average than labels of turns drawn by lot wou
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +25,7 @@ from understudy.checkpoints.file import now
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.review import Unlabelled, label_counts, labelled_since, take_back, unlabelled
 from understudy.events import BrainDecision, Event, Label
+from understudy.intake import InputError
 from understudy.nodes.ab_life import gym_of
 from understudy.nodes.ab_test import settle
 from understudy.nodes.brain import Brain
@@ -133,7 +134,7 @@ def look(brain: Brain, asked: Asked) -> Shown | None:
 
 
 def save(brain: Brain, asked: Asked, field: str, value: Any, author: str) -> int:
-    """Write a person's label of a turn, as `understudy label` does, and return the event's row.
+    """Write a person's label of a turn, and return the event's row.
 
     Raises:
         InputError: the turn is gone, or the field cannot have the value.
@@ -141,10 +142,27 @@ def save(brain: Brain, asked: Asked, field: str, value: Any, author: str) -> int
     gym = gym_of(brain)
     profile = brain.profile(gym.profile_of(asked.conversation_id))
     label = Label(turn=asked.turn, fields={field: value}, author=author or None)
-    event = fitting(label, gym, asked.conversation_id, profile).event(now())
-    written = gym.learn(asked.conversation_id, [event], profile.name)
-    settle(brain, asked.conversation_id)
-    return written[0].id
+    return give(brain, {asked.conversation_id: [fitting(label, gym, asked.conversation_id, profile)]})[0]
+
+
+def give(brain: Brain, labels: Mapping[str, Sequence[Label]]) -> list[int]:
+    """Write labels that fit, by conversation, with their evidence, all or none; return their events' rows in order.
+
+    It is what `understudy label` comes to, without a run of the graph.
+
+    Raises:
+        InputError: a conversation is gone.
+    """
+    gym, written = gym_of(brain), list[int]()
+    with gym.writing():
+        for conversation_id, some in labels.items():
+            if (profile := gym.profile_of(conversation_id)) is None:
+                raise InputError(f"conversation {conversation_id!r} has been erased; nothing was written")
+            events = [label.event(now()) for label in some]
+            written += [event.id for event in gym.learn(conversation_id, events, profile)]
+    for conversation_id in labels:
+        settle(brain, conversation_id)
+    return written
 
 
 def undo(brain: Brain, event_id: int) -> bool:

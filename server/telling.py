@@ -7,15 +7,14 @@ import threading
 
 from fastapi import APIRouter
 
-from understudy.checkpoints.file import now
 from understudy.checkpoints.gym import Gym
 from understudy.embed import Understudy
 from understudy.events import Label, drawn
 from understudy.intake import InputError, clean_text
-from understudy.nodes.ab_test import settle
 from understudy.nodes.brain import Brain, own_brain
 from understudy.nodes.labels import fitting
 from understudy.replay import known
+from understudy.reviewing import give
 from understudy.server.opening import opened, watching
 from understudy.server.problems import Problem
 from understudy.server.shapes import Ended, Labelled, LabelOf, Labels, Observed, Replied, Written
@@ -91,20 +90,20 @@ def labels(given: Labels) -> Labelled:
     brain, gym = opened()
     several = isinstance(given, list)
     given = given if isinstance(given, list) else [given]
-    take_labels(brain, gym, given, several)
-    told = {one.conversation_id for one in given}
-    return Labelled(labelled=len(given), **gym.tally(sorted(told)))
+    checked = _checked(brain, gym, given, several)
+    give(brain, checked)
+    return Labelled(labelled=len(given), **gym.tally(sorted(checked)))
 
 
-def take_labels(brain: Brain, gym: Gym, given: list[LabelOf], several: bool = False) -> None:
-    """Write labels and draw their evidence, all or nothing; `several`: errors say which one.
+def _checked(brain: Brain, gym: Gym, given: list[LabelOf], several: bool) -> dict[str, list[Label]]:
+    """Return labels as they are kept, by conversation; `several`: errors say which one.
 
     Raises:
         ReplayError: the gym does not know a conversation.
         Problem: a conversation has no such turn.
         InputError: there is no such field, or a value is none of the conversation's profile.
     """
-    checked = []
+    checked: dict[str, list[Label]] = {}
     for place, one in enumerate(given):
         _, profile = known(brain, one.conversation_id)
         where = f"{place}: " if several else ""
@@ -112,14 +111,11 @@ def take_labels(brain: Brain, gym: Gym, given: list[LabelOf], several: bool = Fa
             raise Problem(404, f"{where}turn: conversation {one.conversation_id!r} has no turn {one.turn}")
         label = Label(turn=one.turn, fields=one.fields, author=one.author and clean_text(one.author))
         try:
-            checked.append((one.conversation_id, fitting(label, gym, one.conversation_id, profile), profile.name))
+            fits = fitting(label, gym, one.conversation_id, profile)
         except InputError as error:
             raise InputError(f"{where}{error}") from None
-    with gym.writing():
-        for conversation_id, label, profile_name in checked:
-            gym.learn(conversation_id, [label.event(now())], profile_name)
-    for conversation_id in sorted({one.conversation_id for one in given}):
-        settle(brain, conversation_id)
+        checked.setdefault(one.conversation_id, []).append(fits)
+    return checked
 
 
 def _is_known(gym: Gym, conversation_id: str, message_id: str | None) -> bool:
