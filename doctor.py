@@ -121,4 +121,6 @@ def _answers(role: Role, settings: Settings) -> str:
 def _server() -> str:
     if find_spec("langgraph_api") is None:
         return "langgraph dev is not installed; for Studio: pip install 'understudy[server]'"
-    return "langgraph dev is installed"
+    if find_spec("nicegui") is None:
+        return "langgraph dev is installed; for its dashboard: pip install 'understudy[dashboard]'"
+    return "langgraph dev is installed, and its dashboard"

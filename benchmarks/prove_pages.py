@@ -16,7 +16,7 @@ from understudy.benchmarks.prove_ollama import Line, Trial
 DECISIONS = 100_000
 MESSAGES = 10_000
 """Of the conversation LONG."""
-ROUNDS = 20
+ROUNDS = 10
 BUDGET_MS = 300.0
 BUDGET_MB = 400.0
 PAGES = (
@@ -42,7 +42,7 @@ NEEDS_MORE = ("/runs/{run_id}", "/compare/{module}/{a}/{b}")
 
 
 def pages(data: Path, folder: Path, options: argparse.Namespace) -> Iterator[Line]:
-    """Ask for everything twenty times, with a gym of 100,000 decisions."""
+    """Ask for everything ten times, with a gym of 100,000 decisions."""
     decisions = make(folder / "brain_gym.db", DECISIONS, MESSAGES)
     with (
         langgraph_dev(folder, "--n-jobs-per-worker", "4", SCHEDULER_ENABLED="false") as server,

@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import FastAPI
-from starlette.routing import Mount
+from fastapi import FastAPI, Request, Response
+from starlette.routing import Mount, Route
 
 import understudy.server.starting  # noqa: F401
 from understudy.graph.schedule import Scheduler
@@ -23,19 +23,24 @@ from understudy.intake import UnderstudyError
 from understudy.nodes.brain import own_brain
 from understudy.server import jobs
 from understudy.server.api import api
-from understudy.server.guard import MIDDLEWARE
+from understudy.server.guard import DASHBOARD, MIDDLEWARE
 from understudy.server.login import ROUTES
+from understudy.server.problems import answer
 from understudy.server.telling import HOST
 
 log = logging.getLogger("understudy")
 
 COMMAND = "langgraph dev"
 
+NO_DASHBOARD = "the dashboard needs NiceGUI: pip install 'understudy[dashboard]'"
+
 
 @asynccontextmanager
 async def scheduled(app: FastAPI) -> AsyncIterator[None]:
     """Run the scheduler, which neither keeps the server waiting nor keeps it from starting; at the end, end all."""
     gc.freeze()  # what is imported stays: looking through it for garbage would hold a page up by a third of a second
+    if not HAS_DASHBOARD:
+        log.warning(NO_DASHBOARD)
     starting = asyncio.create_task(asyncio.to_thread(start))
     try:
         yield
@@ -76,12 +81,20 @@ def keep_posts_in_memory() -> None:
         Path(runtime.GLOBAL_STORE.filename).unlink(missing_ok=True)
 
 
+async def no_dashboard(request: Request) -> Response:
+    """Say at the dashboard's address what it needs."""
+    return answer(404, NO_DASHBOARD)
+
+
+HAS_DASHBOARD = find_spec("nicegui") is not None  # an extra
 keep_posts_in_memory()
 app = FastAPI(routes=[*ROUTES], lifespan=scheduled, middleware=MIDDLEWARE, openapi_url=None)
-if find_spec("nicegui"):  # an extra
+if HAS_DASHBOARD:
     from understudy.server.pages.mount import add_dashboard
 
     add_dashboard(app)
+else:
+    app.router.routes.append(Route(DASHBOARD + "{rest:path}", no_dashboard))
 brain = Mount("/brain", api)
 brain.path_regex = re.compile(brain.path_regex.pattern, re.DOTALL)  # also a path with a line break in it is the API's
 app.router.routes.append(brain)

@@ -40,14 +40,14 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(wheel: Path) 
     assert not [name for name in names if re.search(r"understudy/(tests|benchmarks|\.venv|build)/", name)]
     modules = {str(path.relative_to(ROOT)) for path in ROOT.glob("*.py")} | {
         str(path.relative_to(ROOT))
-        for part in ("graph", "nodes", "lm", "checkpoints", "server")
+        for part in ("graph", "nodes", "lm", "checkpoints", "server", "server/pages")
         for path in (ROOT / part).glob("*.py")
     }
     data = {
         "py.typed",
         "examples/conversations.jsonl",
-        "templates/report.html",
-        "templates/confidence.svg",
+        *(f"templates/{p.name}" for p in (ROOT / "templates").iterdir()),
+        *(f"server/pages/{p.name}" for p in (ROOT / "server" / "pages").glob("*.css")),
         *(f"profiles/{p.name}" for p in (ROOT / "profiles").glob("*.toml")),
     }
     assert {f"understudy/{name}" for name in modules | data} <= set(names)

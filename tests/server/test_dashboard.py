@@ -1,10 +1,14 @@
 """What the pages of the dashboard find to show."""
 
 import asyncio
+import importlib.util
 import json
+import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from understudy.checkpoints.jobs import DREAM, OPTIMIZE
 from understudy.intake import InputError
@@ -119,3 +123,18 @@ def test_settings_are_written_as_they_are_typed_and_compared_by_value() -> None:
     assert every["BRAIN_ALLOWED_HOSTS"][1:] == (["localhost", "brain.example"], "localhost, 127.0.0.1")
     assert "hush" not in json.dumps(found)
     assert [one.name for one in found["Dreams"]][0] == "DREAM_ENABLED"
+
+
+def test_a_server_without_the_dashboard_says_what_it_needs(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "nicegui" else find(name))
+    monkeypatch.setenv("SCHEDULER_ENABLED", "false")
+    app = runpy.run_module("understudy.server.app")["app"]
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5)) as page:
+        for path in ("/brain/ui", "/brain/ui/jobs"):
+            answer = page.get(path)
+            assert answer.status_code == 404 and "pip install 'understudy[dashboard]'" in answer.json()["detail"]
+        assert page.get("/brain/settings").status_code == 200
+    assert "the dashboard needs NiceGUI: pip install 'understudy[dashboard]'" in caplog.messages
