@@ -22,7 +22,7 @@ hypothesis.settings.load_profile("calm")
 REMEMBERED = (current_settings, own_brain, get_lm, server_at)
 LONGEST = (
     "test_cli.py", "test_dev.py", "test_optimization.py", "test_dream.py", "test_ollama.py", "test_serve.py",
-    "test_ab_test.py", "test_shadow.py", "test_token.py",
+    "test_ab_test.py", "test_shadow.py", "test_api.py", "test_nothing_leaves.py", "test_dashboard.py", "test_token.py",
 )  # fmt: skip
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 
