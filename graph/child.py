@@ -46,6 +46,18 @@ def place(gym: Path) -> Iterator[IO[bytes] | None]:
         yield file
 
 
+def is_at_work(gym: Path) -> bool:
+    """Say whether a process of this gym lives, whoever started it."""
+    try:
+        with open(_file(gym), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no such file, or its disk cannot lock
+        return False
+    return False
+
+
 def result(gym: Path) -> dict[str, Any] | None:
     """Return what the last process printed, None if that is no whole JSON object with a status."""
     try:

@@ -5,6 +5,7 @@ from typing import Any
 
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.jobs import DREAM, OPTIMIZE, RETENTION, SCHEDULER, Job, moment_in
+from understudy.graph.child import is_at_work
 from understudy.settings import Settings
 
 JOBS = (OPTIMIZE, DREAM, RETENTION)
@@ -54,8 +55,8 @@ def outlook(gym: Gym, settings: Settings, profile: str, *, starting: bool = Fals
 
     Returns:
         For each its `name`, `next_run` (UTC ISO 8601 or None), `decisions_missing` (optimize), `last_run`,
-        `last_status`, `reason` (what hinders it, else why the last run came out so), and the `owner`: the process that
-        would start it.
+        `last_status` (of a run that has not ended: running, or interrupted where its process is gone), `reason` (what
+        hinders it, else why the last run came out so), and the `owner`: the process that would start it.
     """
     held = gym.jobs.holder(SCHEDULER)
     owner = held.what if held else None
@@ -70,7 +71,7 @@ def outlook(gym: Gym, settings: Settings, profile: str, *, starting: bool = Fals
         if name == OPTIMIZE:
             come = gym.jobs.decisions(profile) - (job.mark if job else 0)
             told["decisions_missing"] = max(0, settings.rl_gym_optimize_interval - come)
-        if job and obstacle(settings, name) is None and runs:
+        if job and obstacle(settings, name) is None and runs and last["last_status"] != "running":
             seconds = due(gym, settings, job).seconds  # that a number of decisions comes is no matter of time
             told["next_run"] = job.next_at or (None if seconds is None else moment_in(seconds))
         found.append({**told, **last, "reason": hindrance or last["reason"], "owner": owner})
@@ -83,7 +84,7 @@ def in_words(one: dict[str, Any]) -> str:
     waits = {None: "no next run", 0: "due now"}.get(missing, f"after {missing} more decisions")
     said = f"next run {next_run}" if next_run else waits
     if one["last_status"] == "running":
-        said = f"running since {last_run}" + (f"; tried again {next_run}" if next_run else "")
+        said = f"running since {last_run}"
     else:
         said += f"; last run {last_run}: {one['last_status']}" if last_run else "; has not run yet"
     return said + (f" ({one['reason']})" if one["reason"] else "")
@@ -96,5 +97,8 @@ def _last(gym: Gym, name: str, profile: str, job: Job | None) -> dict[str, Any]:
     if by_hand and by_hand["started_at"] >= (run.get("started_at") or ""):
         run = by_hand
     elif job and job.run_id:
-        run = {**run, "status": "running", "reason": None}
+        goes_on = "it goes on with the next run, or when it is begun by hand"
+        run = {**run, "status": "interrupted", "reason": goes_on}
+        if is_at_work(gym.path):
+            run = {**run, "status": "running", "reason": None}
     return {"last_run": run.get("started_at"), "last_status": run.get("status"), "reason": run.get("reason")}

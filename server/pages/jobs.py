@@ -61,10 +61,18 @@ async def jobs(before: str | None = None) -> None:
 def work_of(brain: Brain, before: str | None = None) -> Work:
     """Return what there is to see; of the runs those that are older than the run `before`."""
     gym, profile = gym_of(brain), brain.profile(None).name
-    unfinished = gym.unfinished_run(profile)
+    shown = runs_of(brain, SHOWN + 1, before)
+    newest = runs_of(brain, SHOWN) if before else shown
+    at_work = {run["kind"]: run["started_at"] for run in newest if run["status"] == "running"}
+    found = [
+        {**job, "last_status": "running", "last_run": at_work[job["name"]], "reason": None}
+        if job["name"] in at_work
+        else job
+        for job in outlook(gym, brain.settings, profile)
+    ]
+    unfinished = None if OPTIMIZE in at_work else gym.unfinished_run(profile)  # one at work has its answer
     asks = asyncio.run(waiting_runs(gym, [unfinished])) if unfinished else {}
-    found = outlook(gym, brain.settings, profile)
-    return Work(found, unfinished or "", asks.get(unfinished or "", []), runs_of(brain, SHOWN + 1, before))
+    return Work(found, unfinished or "", asks.get(unfinished or "", []), shown)
 
 
 def _draw(found: Work, draw: Any) -> None:
@@ -106,7 +114,7 @@ def _next(job: dict[str, Any]) -> str:
     """Say when a job runs next."""
     missing, at = job.get("decisions_missing"), job["next_run"]
     if job["last_status"] == "running":
-        return f"Runs since {when(job['last_run'])}" + (f"; tried again {when(at)}" if at else "")
+        return f"Runs since {when(job['last_run'])}"
     if at:
         return f"Next run {when(at)}"
     if missing is None:

@@ -262,6 +262,19 @@ def test_why_a_job_does_not_run_is_noted(gym: Gym) -> None:
     assert "after 100 more decisions; last run 20" in in_words(found) and "skipped (it said so)" in in_words(found)
 
 
+def test_a_run_whose_process_is_gone_does_not_run(gym: Gym) -> None:
+    decide(gym, 100)
+    one = scheduler(gym)
+    assert gym.jobs.begin(one.lease.owner, gym.jobs.seen(OPTIMIZE, "default"), 100, "r")
+    with child_file.place(gym.path):
+        found = told(gym, OPTIMIZE)
+        assert (found["last_status"], found["reason"]) == ("running", None)
+        assert in_words(found).startswith("running since 20")
+    found = told(gym, OPTIMIZE)
+    assert found["last_status"] == "interrupted" and "it goes on" in found["reason"]
+    assert "interrupted (it goes on" in in_words(found)
+
+
 def test_a_run_that_cannot_begin_is_put_off_ever_longer_and_not_lost(gym: Gym) -> None:
     Path("busy").touch()
     decide(gym, 100)
@@ -270,7 +283,7 @@ def test_a_run_that_cannot_begin_is_put_off_ever_longer_and_not_lost(gym: Gym) -
     look(one)
     found = told(gym, OPTIMIZE)
     assert found["reason"] == "another process is optimising this profile; wait for it to end" and len(runs()) == 1
-    assert found["last_status"] == "running" and found["next_run"] > found["last_run"]
+    assert found["last_status"] == "interrupted" and found["next_run"] > found["last_run"]
     tries, _ = one._tries[OPTIMIZE]
     one._tries[OPTIMIZE] = (tries, 0.0)
     look(one)

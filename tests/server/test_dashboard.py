@@ -14,7 +14,7 @@ from understudy.checkpoints.jobs import DREAM, OPTIMIZE
 from understudy.intake import InputError
 from understudy.nodes.ab_life import begin, stop
 from understudy.nodes.brain import Brain
-from understudy.optimize import roll_back
+from understudy.optimize import alone, roll_back
 from understudy.report import diff
 from understudy.settings import Settings
 from understudy.tests.nodes.test_ab_test import MISLED, save
@@ -111,6 +111,17 @@ def test_runs_of_both_kinds_are_told_the_newest_first_and_paged(brain: Brain) ->
     assert len(found.runs) == SHOWN + 1 and [job["name"] for job in found.jobs] == ["optimize", "dream", "retention"]
     older = work_of(brain, found.runs[SHOWN - 1]["run_id"])
     assert [run["run_id"] for run in older.runs] == ["c2", "r1", "c0"]
+
+
+def test_a_run_by_hand_runs_until_its_process_is_gone(observed: Any) -> None:
+    brain = observed(1)
+    report = {"decisions_processed": 1, "optimized_count": 0, "ended_at": None, "status": "running", "reason": None}
+    brain.gym.save_run({**report, "run_id": "r", "profile": "default", "started_at": "2026-11-24T10:00:00.000Z"})
+    with alone(brain.settings.optimized_modules_dir / "default", "optimizing"):
+        job = work_of(brain).jobs[0]
+        assert (job["last_status"], job["last_run"]) == ("running", "2026-11-24T10:00:00.000Z")
+    found = work_of(brain)
+    assert (found.jobs[0]["last_status"], found.runs[0]["status"]) == (None, "interrupted")
 
 
 def test_settings_are_written_as_they_are_typed_and_compared_by_value() -> None:
