@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 from nicegui import context, ui
 from nicegui.element import Element
 
+from understudy.checkpoints.file import BUSY_SECONDS
 from understudy.intake import UnderstudyError
 from understudy.nodes.brain import Brain, own_brain
 from understudy.settings import current_settings
@@ -17,6 +18,9 @@ from understudy.showing import printable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+MOST_SECONDS = 3 * BUSY_SECONDS
+"""A page may take to be built: NiceGUI gives up after 3, before the gym has said that it is locked."""
 
 ROOT = "/brain/ui"
 PAGES = (
@@ -45,7 +49,7 @@ def page(path: str) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Awai
     name, title = next((name, title) for known, name, title in reversed(PAGES) if path.startswith(known))
 
     def add(build: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
-        @ui.page(path, title=f"{title} - understudy")
+        @ui.page(path, title=f"{title} - understudy", response_timeout=MOST_SECONDS)
         @wraps(build)
         async def shown(*args: P.args, **kwargs: P.kwargs) -> None:
             head(title)

@@ -4,12 +4,14 @@ import asyncio
 import importlib.util
 import json
 import runpy
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from understudy.checkpoints.file import GymError
 from understudy.checkpoints.jobs import DREAM, OPTIMIZE
 from understudy.intake import InputError
 from understudy.nodes.ab_life import begin, stop
@@ -22,6 +24,7 @@ from understudy.tests.nodes.test_ab_test import MISLED, save
 pytest.importorskip("nicegui")
 
 from understudy.dreaming import dream  # noqa: E402
+from understudy.server.app import app  # noqa: E402
 from understudy.server.pages.ab import ENDED, trials_of, verdict_of  # noqa: E402
 from understudy.server.pages.compared import compared  # noqa: E402
 from understudy.server.pages.dreams import dreams_of  # noqa: E402
@@ -122,6 +125,17 @@ def test_a_run_by_hand_runs_until_its_process_is_gone(observed: Any) -> None:
         assert (job["last_status"], job["last_run"]) == ("running", "2026-11-24T10:00:00.000Z")
     found = work_of(brain)
     assert (found.jobs[0]["last_status"], found.runs[0]["status"]) == (None, "interrupted")
+
+
+def test_a_page_waits_until_a_locked_gym_has_said_so(brain: Brain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: object) -> None:
+        time.sleep(3.1)  # NiceGUI's own patience is 3
+        raise GymError("the gym is locked")
+
+    monkeypatch.setattr("understudy.server.pages.jobs.work_of", locked)
+    with TestClient(app, "http://localhost", client=("127.0.0.1", 5)) as browser:
+        found = browser.get("/brain/ui/jobs")
+    assert found.status_code == 200 and "the gym is locked" in found.text
 
 
 def test_settings_are_written_as_they_are_typed_and_compared_by_value() -> None:
