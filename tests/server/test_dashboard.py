@@ -23,6 +23,7 @@ from understudy.tests.nodes.test_ab_test import MISLED, save
 
 pytest.importorskip("nicegui")
 
+from understudy import server  # noqa: E402
 from understudy.dreaming import dream  # noqa: E402
 from understudy.server.app import app  # noqa: E402
 from understudy.server.pages.ab import ENDED, trials_of, verdict_of  # noqa: E402
@@ -156,7 +157,7 @@ def test_a_server_without_the_dashboard_says_what_it_needs(
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "nicegui" else find(name))
     monkeypatch.setenv("SCHEDULER_ENABLED", "false")
-    app = runpy.run_module("understudy.server.app")["app"]
+    app = runpy.run_path(str(Path(server.__file__).with_name("app.py")))["app"]
     with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5)) as page:
         for path in ("/brain/ui", "/brain/ui/jobs"):
             answer = page.get(path)
