@@ -72,8 +72,11 @@ class GymSaver(SqliteSaver):
             threads.set_up(self.conn)
 
     def get_next_version(self, current: Any, channel: None) -> Any:
-        """Count channel versions; as LangGraph's server does, so that it and others can go on with each other's."""
-        return _version(_number(current or 0) + 1)
+        """Count channel versions; as LangGraph's server does, so that it and others can go on with each other's.
+
+        The first gyms counted with whole numbers, without noting the graph: such a thread goes on with them.
+        """
+        return current + 1 if isinstance(current, int) else _version(_number(current or 0) + 1)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint."""

@@ -380,3 +380,10 @@ async def test_deleted_words_are_in_no_byte_of_the_file(home: Path) -> None:
         await saver.adelete_thread("t1")
     content = (home / "brain_gym.db").read_bytes()
     assert b"words of t2" in content and b"words of t1" not in content
+
+
+async def test_a_thread_of_the_first_gyms_goes_on_counting_as_it_did(home: Path) -> None:
+    async with open_checkpointer() as saver:
+        first = saver.get_next_version(None, None)
+        assert first < saver.get_next_version(first, None), "as LangGraph's server does"
+        assert saver.get_next_version(7, None) == 8
