@@ -29,6 +29,8 @@ LONGEST_TITLE, LONGEST_NAME = 76, 40
 
 WIDTH, HEIGHT = 632, 172
 """Of the SVG's plot without title, labels and legend, in pixels."""
+NARROW = 272
+"""Width of the plot for phones, where a smaller picture could not be read."""
 
 ASCII = str.maketrans("░•─┄│┤↑↓…", ".#-+|+^v~")
 
@@ -149,23 +151,30 @@ def _numbers(columns: int, count: int, mark: int | None, decided: str) -> str:
     return f"{numbers}{end:>{columns - len(numbers)}}"
 
 
-def as_svg(course: Course) -> str:
-    """Draw a standalone SVG picture of 720 x 320, for light and dark; it asks for nothing and runs nothing."""
-    names = {"a": _plain(course.a, LONGEST_NAME), "b": _plain(course.b, LONGEST_NAME), "outcome": course.outcome}
-    names["title"] = _plain(course.title, LONGEST_TITLE)
+def as_svg(course: Course, width: int = WIDTH) -> str:
+    """Draw a standalone SVG picture of 720 x 320, for light and dark; it asks for nothing and runs nothing.
+
+    Args:
+        course: what is drawn.
+        width: of its plot, in pixels; the picture is 88 wider, and 344 high if that is NARROW.
+    """
+    part = width / WIDTH
+    a, b = (_plain(name, round(LONGEST_NAME * part)) for name in (course.a, course.b))
+    title = _plain(course.title, round(LONGEST_TITLE * part))
+    names = {"a": a, "b": b, "title": title, "outcome": course.outcome, "width": width, "is_narrow": width <= NARROW}
     if not course.points:
         return _template().render(names, points=[])
     last = len(course.points) - 1
     bottom, top = _shown(course)
 
     def x(index: float) -> float:
-        return round(index / max(last, 1) * WIDTH, 1)
+        return round(index / max(last, 1) * width, 1)
 
     def y(value: float) -> float:
         return round((top - value) / (top - bottom) * HEIGHT, 1)
 
     points = [(x(i), course.points[i]) for i in _thinned(last, course.mark)]
-    points += [(WIDTH, course.points[0])] if not last else []  # one point alone is a flat line
+    points += [(width, course.points[0])] if not last else []  # one point alone is a flat line
     step = max(1, _step(last + 1))
     between = [n for n in range(int(step), last + 1, int(step)) if min(n - 1, last + 1 - n) > step / 2]
     gap = _step(top - bottom)
@@ -182,7 +191,6 @@ def as_svg(course: Course) -> str:
         x_ticks=[(x(n - 1), f"{n:,}") for n in sorted({1, *between, last + 1})],
         y_ticks=[(y(value), f"{value:+.2f}" if round(value, 2) else "0") for value in heights],
         zero=y(0),
-        width=WIDTH,
         height=HEIGHT,
     )
 

@@ -163,7 +163,8 @@ def rests_on(sources: Mapping[str, int]) -> str:
     """Say what an agreement is an agreement with."""
     known = {source: sources[source] for source in AGREES_WITH if sources.get(source)}
     share = {
-        source: f" ({count / sum(known.values()):.0%})" if len(known) > 1 else "" for source, count in known.items()
+        source: f" ({100 * count / sum(known.values()):.0f} %)" if len(known) > 1 else ""
+        for source, count in known.items()
     }
     parts = [AGREES_WITH[source] + share[source] for source in known]
     agents = "; with the agents it is agreement, not accuracy" if "hindsight" in known else ""

@@ -2,19 +2,19 @@
 
 import time
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import HTTPException, Response
 from nicegui import app, ui
 
-from understudy.drawing import as_svg, course_of
+from understudy.drawing import NARROW, WIDTH, as_svg, course_of
 from understudy.nodes import ab_life
 from understudy.nodes.ab_life import LEAST_CONVERSATIONS, NoTest, begin, gym_of, statistics
 from understudy.nodes.ab_test import LOOK_SECONDS, look_around
 from understudy.nodes.brain import Brain, own_brain
 from understudy.nodes.modules import PROGRAMS
-from understudy.server.pages.acting import act, button, confirmed
-from understudy.server.pages.figures import counted, number, when
+from understudy.server.pages.acting import act, button, chooser, confirmed
+from understudy.server.pages.figures import counted, number, percent, when
 from understudy.server.pages.frame import ROOT, Tag, asked, empty, facts, heading, link, page, section
 
 ENDED = 10
@@ -39,8 +39,9 @@ async def tests(skip: int = 0) -> None:
     """Show the tests that run, those that have ended, and a way to begin one."""
     heading(
         "A/B tests",
-        "Two versions of a module answer the same live turns, in shadow. Each closed conversation counts once; the"
-        " verdict may be looked at as often as you like, and the first one stands.",
+        "Two versions of a module answer the same live turns, in shadow; A is the one in use when the test begins by"
+        " itself. Every answer gets a score from 0 to 1 once it is known what was right, and B\u00a0-\u00a0A is by how"
+        " much B's are better. Each closed conversation counts once; look as often as you like, the first verdict stands.",
     )
     place = ui.element("div")
 
@@ -84,17 +85,17 @@ def verdict_of(one: dict[str, Any]) -> str:
         return "No closed conversation has been compared yet."
     low, high = one["interval"]
     return (
-        f"Not decided yet: after {counted(one['sample_size'], 'conversation')}, of at most {one['max_sample_size']:,},"
-        f" B - A is between {low:+.3f} and {high:+.3f}."
+        f"Not decided yet, after {counted(one['sample_size'], 'conversation')} of at most {one['max_sample_size']:,}:"
+        f" B may be up to {max(0, -low):.3f} worse than A, or up to {max(0, high):.3f} better."
     )
 
 
 @app.get("/ab/course")
-def course(test: str) -> Response:
-    """Draw the course of a test."""
+def course(test: str, narrow: bool = False) -> Response:
+    """Draw the course of a test, for a phone too."""
     brain = own_brain()
     try:
-        picture = as_svg(course_of(gym_of(brain), statistics(brain, test)))
+        picture = as_svg(course_of(gym_of(brain), statistics(brain, test)), NARROW if narrow else WIDTH)
     except NoTest as error:
         raise HTTPException(404, str(error)) from None
     policy = "default-src 'none'; style-src 'unsafe-inline'"
@@ -132,11 +133,21 @@ def _test(one: dict[str, Any], draw: Any) -> None:
         with ui.element("div").classes("picture"):
             if one["sample_size"]:
                 source = f"{ROOT}/ab/course?test={quote(one['test'], safe='')}"
-                with ui.element("div").classes("course"):
+                with ui.element("div").classes("course"), ui.element("picture"):
+                    ui.element("source").props(f'media="(max-width: 640px)" srcset={source}&narrow=true')
                     picture = ui.element("img").props(f"src={source} loading=lazy")
                 picture.props["alt"] = f"The course of the test. {verdict_of(one)}"
             with ui.element("div"):
                 _figures(one)
+        with ui.element("div").classes("row ways"):
+            link("Conversations, with both answers beside each turn", f"/conversations?profile={quote(one['profile'])}")
+            if one["module"]:
+                link("What tells the versions apart", _apart(one))
+
+
+def _apart(one: dict[str, Any]) -> str:
+    query = {"profile": one["profile"], "a": one["variant_a"], "b": one["variant_b"]}
+    return f"/versions/{quote(one['module'])}?{urlencode(query)}"
 
 
 def _figures(one: dict[str, Any]) -> None:
@@ -145,9 +156,10 @@ def _figures(one: dict[str, Any]) -> None:
     conversations = one["conversations"]
     facts(
         {
-            "Alike in": counted(one["ties"], "conversation"),
-            "Not counted": f"{conversations['open']:,} open, {conversations['unscored']:,} without evidence"
-            f" ({one['without_evidence']:.0%} of the closed), {conversations['left_out']:,} learnt from",
+            "Equally good": f"in {counted(one['ties'], 'conversation')}",
+            "Not counted": f"{conversations['open']:,} still open, {conversations['unscored']:,} without evidence"
+            f" ({percent(one['without_evidence'])} of those that closed), {conversations['left_out']:,} that a version"
+            " has learnt from",
             "Begun": f"{when(one['started_at'])}, {'by hand' if one['origin'] == 'hand' else 'by itself'}",
             **({"Ended": when(one["ended_at"])} if one["ended_at"] else {}),
             "Name": f"{one['test']}, profile {one['profile']}",
@@ -159,8 +171,8 @@ def _table(one: dict[str, Any]) -> None:
     with ui.element("table"):
         with ui.element("thead"), ui.element("tr"):
             Tag("th")
-            Tag("th", f"A: {one['variant_a']}").classes("num")
-            Tag("th", f"B: {one['variant_b']}").classes("num")
+            Tag("th", f"A: {one['variant_a']}").classes("num").props("scope=col")
+            Tag("th", f"B: {one['variant_b']}").classes("num").props("scope=col")
         with ui.element("tbody"):
             _line("Mean score (0 to 1)", number(one["mean_score_a"], 3), number(one["mean_score_b"], 3))
             _line("Better in conversations", f"{one['wins_a']:,}", f"{one['wins_b']:,}")
@@ -225,27 +237,25 @@ def _start(versions: dict[str, list[str]], draw: Any) -> None:
     testable = [name for name, known in versions.items() if len(known) > 1]
     if not testable:
         return
+    chosen = {"module": testable[0]}
     with section("Begin a test", "The next turn is answered by both. B is the one that wants to be better."):
-        first = testable[0]
-        with ui.element("div").classes("row"):
-            module = ui.select(testable, value=first, label="Module")
-            a = ui.select(versions[first], value=versions[first][0], label="A")
-            b = ui.select(versions[first], value=versions[first][-1], label="B")
-            for choice in (module, a, b):
-                choice.props("outlined dense options-dense")
+        with ui.element("div").classes("fields"):
+            chooser("Module", testable, testable[0], lambda module: choose(module))
+            sides = ui.element("div").classes("row")
 
-            def other() -> None:
-                known = versions[module.value]
-                a.set_options(known, value=known[0])
-                b.set_options(known, value=known[-1])
-
-            module.on_value_change(other)
+            def choose(module: str) -> None:
+                known = versions[module]
+                chosen.update(module=module, a=known[0], b=known[-1])
+                sides.clear()
+                with sides:
+                    chooser("A", known, known[0], lambda version: chosen.update(a=version))
+                    chooser("B", known, known[-1], lambda version: chosen.update(b=version))
 
             async def start() -> None:
-                chosen = module.value, a.value, b.value
-                if await act(lambda brain: _begun(brain, *chosen)):
+                if await act(lambda brain: _begun(brain, chosen["module"], chosen["a"], chosen["b"])):
                     await draw()
 
+            choose(testable[0])
             button("Begin the test", start, "first")
 
 

@@ -1,12 +1,14 @@
-"""How a page does something: a button, a question before it, and a line that says what came of it."""
+"""How a page does something: buttons and fields, a question before it, and a line that says what came of it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 from nicegui import context, ui
+from nicegui.element import Element
 
 from understudy.intake import UnderstudyError
 from understudy.nodes.brain import Brain
-from understudy.server.pages.frame import Tag, asked
+from understudy.server.pages.frame import Tag, asked, prose
 from understudy.showing import printable
 
 
@@ -16,13 +18,45 @@ def button(text: str, on_click: Callable[[], Awaitable[object] | object], kind: 
     return made.props("no-caps unelevated").classes(f"act {kind}")
 
 
+def chooser(
+    label: str,
+    choices: Mapping[str, str] | Iterable[str],
+    chosen: str,
+    on_choose: Callable[[str], object] | None = None,
+) -> Element:
+    """Write a label and a list to choose from, and return the list; of a mapping the values are shown."""
+    texts = choices if isinstance(choices, Mapping) else {one: one for one in choices}
+    with ui.element("label").classes("field"):
+        Tag("span", label)
+        with ui.element("select") as made:
+            for value, text in texts.items():
+                given(Tag("option", text), value=value, **({"selected": True} if value == chosen else {}))
+    if on_choose:
+        made.on("change", lambda event: on_choose(str(event.args)), js_handler="(e) => emit(e.target.value)")
+    return made
+
+
+def entry(label: str, **attributes: Any) -> Element:
+    """Write a label and a line to type into, and return the line."""
+    with ui.element("label").classes("field"):
+        Tag("span", label)
+        return given(ui.element("input"), **attributes)
+
+
+def given(element: Element, **attributes: Any) -> Element:
+    """Give an element attributes whose values are not ours, so that they are not read as more of them."""
+    for name, value in attributes.items():
+        element.props[name] = value
+    return element
+
+
 async def confirmed(question: str, then: str, yes: str, kind: str = "first") -> bool:
-    """Ask before something is done, and say what it does; Escape and a click beside it are a no."""
+    """Ask before something is done, and say what it does, commands in backquotes; Escape or a click beside is a no."""
     # Not where the button is: that part of the page may be drawn anew meanwhile.
     with context.client.content, ui.element("div") as place, ui.dialog() as dialog:
         with ui.element("div").classes("ask"):
             title = Tag("h2", question)
-            Tag("p", then)
+            prose(then)
             with ui.element("div").classes("acts"):
                 button("Cancel", lambda: dialog.submit(False))
                 button(yes, lambda: dialog.submit(True), kind)

@@ -1,4 +1,4 @@
-"""What stands beside a turn: what the modules saw, whether they were right, what versions under test said."""
+"""What stands beside a turn: what the modules said, whether they were right, what versions under test said."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,8 @@ from typing import Any
 from nicegui import ui
 
 from understudy.nodes.modules import MODULES, PROGRAMS
-from understudy.server.pages.frame import Tag, facts
+from understudy.server.pages.figures import number, percent, when, words
+from understudy.server.pages.frame import Tag, facts, prose
 from understudy.server.shown import Known, Pair, Seen, TurnSeen
 
 NEAR = 0.25
@@ -30,38 +31,34 @@ def beside(turn: TurnSeen, server: str) -> None:
     """Write what is known of a turn."""
     with ui.element("div").classes("beside"):
         if turn.decision is None:
-            with ui.element("p").classes("about"):
-                Tag("span", f"Turn {turn.turn} is not read yet. What waits is read by ")
-                Tag("code", "understudy serve")
+            prose(f"Turn {turn.turn} is not read yet. `understudy serve` reads what waits.").classes("about")
         else:
             _readings(turn.turn, turn.decision)
             for fault in turn.decision.faults:
                 _fault(fault)
         said = _fields(turn.decision.readings if turn.decision else {})
         if turn.evidence:
-            Tag("p", "What turned out to be true").classes("about")
-            with ui.element("table").classes("known"), ui.element("tbody"):
-                for one in turn.evidence:
-                    if (one.field, one.source) != ("proposed_response", "hindsight"):  # it stands in the chat
-                        _known(one, said)
+            with ui.element("table").classes("known"):
+                _titles(("Evidence", "what turned out to be true, who says so", ""))
+                with ui.element("tbody"):
+                    for one in turn.evidence:
+                        if (one.field, one.source) != ("proposed_response", "hindsight"):  # it stands in the chat
+                            _known(one, said)
         for pair in turn.pairs:
             _pair(pair)
         if turn.decision is not None:
             _more(turn.decision, server)
 
 
-def moment_of(text: str) -> str:
-    """Return a moment (ISO 8601) as people read it, to the minute."""
-    return text[:16].replace("T", " ")
-
-
 def value_of(value: Any) -> str:
-    """Return a JSON value as people read it."""
+    """Return a JSON value as people read it, labels in words."""
+    if value is None:
+        return "nothing"
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, list) and not any(isinstance(one, dict | list) for one in value):
-        return "; ".join(map(str, value)) or "none"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return "; ".join(map(words, value)) or "none"
+    return words(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def values_of(table: Mapping[str, Any]) -> dict[str, object]:
@@ -69,7 +66,8 @@ def values_of(table: Mapping[str, Any]) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, value in table.items():
         inner = values_of(value) if isinstance(value, dict) and value else None
-        found |= {name: value_of(value)} if inner is None else {f"{name}.{key}": one for key, one in inner.items()}
+        title = words(name)
+        found |= {title: value_of(value)} if inner is None else {f"{title}: {key}": one for key, one in inner.items()}
     return found
 
 
@@ -82,22 +80,26 @@ def agrees(said: Any, truth: Any) -> bool | None:
     return None
 
 
-def _readings(number: int, seen: Seen) -> None:
+def _titles(titles: tuple[str, ...]) -> None:
+    with ui.element("thead"), ui.element("tr"):
+        for title in titles:
+            Tag("th", title).classes("num" if title in ("sure", "version") else "").props("scope=col")
+
+
+def _readings(turn: int, seen: Seen) -> None:
     """Write a row a module: its main fields, how sure it is, its version."""
     with ui.element("table").classes("saw"):
-        with ui.element("thead"), ui.element("tr"):
-            for title, kind in ((f"Turn {number}", ""), ("saw", ""), ("sure", "num"), ("version", "num")):
-                Tag("th", title).classes(kind)
+        _titles((f"Turn {turn}", "what the brain said", "sure", "version"))
         with ui.element("tbody"):
             for name, reading in seen.readings.items():
                 fields = reading["fields"]
                 with ui.element("tr"):
-                    Tag("th", name)
+                    Tag("th", name).props("scope=row")
                     with ui.element("td"):
                         for field in MODULES[name].main_fields if name in MODULES else fields:
-                            Tag("p", f"{field}: {value_of(fields.get(field))}").classes("said")
+                            Tag("p", f"{words(field)}: {value_of(fields.get(field))}").classes("said")
                     sure = fields.get("confidence")
-                    Tag("td", f"{sure:.0%}" if isinstance(sure, int | float) else "").classes("num")
+                    Tag("td", percent(sure) if isinstance(sure, int | float) else "").classes("num")
                     Tag("td", reading["version"]).classes("num")
 
 
@@ -107,7 +109,7 @@ def _fault(fault: Mapping[str, Any]) -> None:
         Tag("p", f"{fault['step']} gave no answer: {fault['message']} ({fault['kind']})").classes("bad")
         if fault.get("text"):
             with ui.element("details"):
-                Tag("summary", "what it wrote")
+                Tag("summary", "What it wrote")
                 Tag("p", fault["text"]).classes("said")
 
 
@@ -115,10 +117,10 @@ def _known(one: Known, said: Mapping[str, Any]) -> None:
     """Write what turned out to be true of a field, who says so, and whether the brain was right."""
     right = None if one.field in _FREE else agrees(said.get(one.field), one.value)
     with ui.element("tr"):
-        Tag("th", one.field)
+        Tag("th", words(one.field)).props("scope=row")
         with ui.element("td"):
             Tag("p", value_of(one.value)).classes("said")
-            Tag("p", ", ".join(filter(None, (_SOURCES[one.source], one.author, moment_of(one.at))))).classes("about")
+            Tag("p", ", ".join(filter(None, (_SOURCES[one.source], one.author, when(one.at))))).classes("about")
         mark = Tag("td", {True: "\u2713 right", False: "\u2717 wrong", None: ""}[right]).classes("num")
         if right is not None:
             mark.classes("good" if right else "bad")
@@ -137,14 +139,14 @@ def _pair(pair: Pair) -> None:
         for side, version, answer, fault, score in sides:
             shown = [value_of(value) for name, value in (answer or {}).items() if not main or name in main]
             text = "; ".join(shown) if answer is not None else f"no answer: {fault}"
-            rows[f"{side}, {version}"] = f"{text} (score {score:.2f})" if score is not None else text
+            rows[f"{side}, {version}"] = f"{text} (score {number(score, 2)})" if score is not None else text
         facts(rows)
 
 
 def _more(seen: Seen, server: str) -> None:
     """Write all that the modules said, the state, and where the run is found, once somebody unfolds it."""
     with ui.element("details") as folded:
-        Tag("summary", "all it said, and where it is")
+        Tag("summary", "All that it said, and its run")
 
     def fill() -> None:
         if len(folded.default_slot.children) == 1:
@@ -164,12 +166,12 @@ def _all(seen: Seen, server: str) -> None:
     Tag("h3", "The run")
     facts(
         {
-            "decision": seen.decision_id,
-            "written": moment_of(seen.created_at),
-            "model": ", ".join(sorted(set(seen.models.values()))) or seen.engine,
-            "tokens": f"{seen.tokens_in:,} read, {seen.tokens_out:,} written",
-            "time": f"{seen.latency_ms:,.0f} ms",
-            "checkpoint": seen.checkpoint_id or "none is kept",
+            "Decision": seen.decision_id,
+            "Written": when(seen.created_at),
+            "Model": ", ".join(sorted(set(seen.models.values()))) or seen.engine,
+            "Tokens": f"{seen.tokens_in:,} read, {seen.tokens_out:,} written",
+            "Took": f"{seen.latency_ms:,.0f} ms",
+            "Checkpoint": seen.checkpoint_id or "none is kept",
         }
     )
     if seen.checkpoint_id and seen.thread_id:

@@ -10,6 +10,7 @@ from understudy.nodes.brain import Brain
 from understudy.nodes.modules import PROGRAMS
 from understudy.optimize import versioning_of
 from understudy.report import Line, diff
+from understudy.server.pages.acting import chooser
 from understudy.server.pages.figures import number, when
 from understudy.server.pages.frame import Tag, asked, empty, heading, page, section
 from understudy.server.pages.versions import Module, module_of, status_of
@@ -41,7 +42,7 @@ async def compare(name: str, profile: str = "", a: str = "", b: str = "") -> Non
     """Show two versions side by side, as the address says, else the one in use beside the one it came from."""
     found = await asked(lambda brain: compared(brain, name, profile or None, a, b))
     module = found.module
-    heading(f"Versions of {module.name}", f"{module.in_use} is in use.")
+    heading(f"Versions of {module.name}", f"{module.in_use} is in use.", named=f"{module.name} - Versions")
     if len(module.versions) < 2:
         with section("Nothing to compare yet"):
             empty(
@@ -103,13 +104,9 @@ def _choice(found: Compared, profile: str) -> None:
         query = {"profile": profile, "a": found.a.version, "b": found.b.version, **chosen}
         ui.navigate.to(f"/versions/{quote(found.module.name)}?{urlencode(query)}")
 
-    with ui.element("div").classes("row choice"):
-        for side, version in (("a", found.a.version), ("b", found.b.version)):
-            label = "From" if side == "a" else "To"
-            choice = ui.select(
-                names, value=version, label=label, on_change=lambda event, s=side: go(**{s: event.value})
-            )
-            choice.props("outlined dense options-dense")
+    with ui.element("div").classes("fields"):
+        chooser("From", names, found.a.version, lambda version: go(a=version))
+        chooser("To", names, found.b.version, lambda version: go(b=version))
 
 
 def changes(lines: list[Line]) -> None:
@@ -133,7 +130,7 @@ def _figures(found: Compared) -> None:
     with ui.element("div").classes("wide"), ui.element("table"):
         with ui.element("thead"), ui.element("tr"):
             for title in ("", found.a.version, found.b.version):
-                Tag("th", title)
+                Tag("th", title).props("scope=col")
         with ui.element("tbody"):
             for name, values in {"Status": status, **rows}.items():
                 with ui.element("tr"):
@@ -177,8 +174,6 @@ _FIGURES = {
     "Student model": lambda known: str(known.get("student") or "–"),
     "Teacher model": lambda known: str(known.get("teacher") or "–"),
     "Search took": _seconds,
-    "Made": lambda known: (
-        "in the code" if known.get("version", BASELINE) == BASELINE else when(known.get("created_at"))
-    ),
+    "Made": lambda known: "by hand" if known.get("version", BASELINE) == BASELINE else when(known.get("created_at")),
     "Why": lambda known: str(known.get("reason") or "–"),
 }

@@ -1,14 +1,15 @@
 """What the last dream cycle made of real conversations, what was screened out and why, and the newest dreams."""
 
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from nicegui import ui
 
 from understudy.nodes.ab_life import gym_of
 from understudy.nodes.brain import Brain
 from understudy.nodes.recall import why_not
-from understudy.server.pages.figures import bars, counted, lasted, number, when
+from understudy.server.pages.chat import bubble
+from understudy.server.pages.conversation import address
+from understudy.server.pages.figures import bars, counted, lasted, number, when, words
 from understudy.server.pages.frame import Tag, asked, empty, facts, heading, link, page, section
 
 SHOWN = 20
@@ -75,10 +76,12 @@ def _cycle(found: Dreams) -> None:
     if cycle is None or (found.missing and not found.stored):
         begin = "`understudy dream` begins a cycle; by itself one comes every DREAM_INTERVAL_HOURS."
         empty(
-            "Nothing has been dreamt yet.", f"It takes more to dream of: {found.missing}." if found.missing else begin
+            "Nothing has been dreamt yet.",
+            f"It takes more to dream of: {found.missing}. A conversation closes with its outcome, or when it is silent"
+            " for long."
+            if found.missing
+            else begin,
         )
-        if found.missing:
-            Tag("p", "A conversation closes with its outcome, or when it is silent for long.").classes("about centred")
         return
     if found.missing:
         Tag("p", f"It dreamt nothing: {found.missing}.").classes("warn")
@@ -98,14 +101,14 @@ def _cycle(found: Dreams) -> None:
 
 
 def _reason(why: str) -> str:
-    return REASONS.get(why, f"the model failed ({why})" if why.startswith("fault") else why.replace("_", " "))
+    return REASONS.get(why, f"the model failed ({why})" if why.startswith("fault") else words(why))
 
 
 def _dream(dream: dict[str, Any], is_open: bool) -> None:
     messages = dream["conversation"].get("messages") or []
-    with ui.element("details").classes("dream").props("open" if is_open else ""):
+    with ui.element("details").classes("dream item").props("open" if is_open else ""):
         with ui.element("summary"):
-            Tag("b", str(dream["intent"]).replace("_", " "))
+            Tag("b", words(dream["intent"]))
             Tag("span", "told anew" if dream["kind"] == "replay" else "invented").classes("tag")
             Tag("span", messages[0].get("text", "") if messages else "").classes("about first")
         with ui.element("p").classes("about row"):
@@ -113,15 +116,13 @@ def _dream(dream: dict[str, Any], is_open: bool) -> None:
             if dream["parents"]:
                 Tag("span", "made from")
             for parent in dream["parents"]:
-                link(parent, f"/conversations/{quote(parent, safe='')}")
-        with ui.element("div").classes("talk"):
+                link(parent, address(parent))
+        with ui.element("div").classes("chat"):
             for message in messages:
                 _message(message)
 
 
 def _message(message: dict[str, Any]) -> None:
-    role = "agent" if message.get("role") == "agent" else "customer"
-    labels = ", ".join(str(label) for label in (message.get("labels") or {}).values()) or message.get("action") or ""
-    with ui.element("div").classes(role):
-        Tag("p", message.get("text", "")).classes("said")
-        Tag("span", f"{role}: {labels}" if labels else role).classes("about")
+    """Write what a side says, and what was planned of it."""
+    labels = (message.get("labels") or {}).values() or (message.get("action") or "",)
+    bubble(str(message.get("role")), message.get("text"), *map(words, labels))

@@ -1,5 +1,6 @@
-"""Moments, spans and shares as a page writes them."""
+"""Moments, spans, shares and names as a page writes them."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -43,6 +44,24 @@ def number(value: object, digits: int = 0, plus: bool = False) -> str:
 def counted(value: int, what: str) -> str:
     """Return so many of something."""
     return f"{value:,} {what}{'s' * (value != 1)}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share, 0..1, as per cent."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def words(name: object) -> str:
+    """Return a field's name or a label in words; other text stays as it is."""
+    text = str(name)
+    return text.replace("_", " ") if re.fullmatch("[a-z]+(_[a-z]+)+", text) else text
+
+
+def cell(title: str, text: object = "") -> Tag:
+    """Write a cell of a table that phones show as a list: there its column's title stands before it."""
+    made = Tag("td", text)
+    made.props["data-label"] = title
+    return made
 
 
 def bars(rows: Mapping[str, int], heading: tuple[str, str]) -> None:

@@ -40,24 +40,22 @@ ICON = (
     "<path d='M9 8v9a7 7 0 0 0 14 0V8' fill='none' stroke='#fff' stroke-width='4' stroke-linecap='round'/></svg>"
 )
 
-for sheet in ("style", "conversations", "review"):
-    ui.add_css((Path(__file__).parent / f"{sheet}.css").read_text(encoding="utf-8"), shared=True)
+ui.add_css((Path(__file__).parent / "style.css").read_text(encoding="utf-8"), shared=True)
 
 
 def page(path: str) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Awaitable[None]]]:
     """Register a page of PAGES, or one below it; an error of ours is its text."""
-    name, title = next((name, title) for known, name, title in reversed(PAGES) if path.startswith(known))
+    title = next(title for known, _, title in reversed(PAGES) if path.startswith(known))
 
     def add(build: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
         @ui.page(path, title=f"{title} - understudy", response_timeout=MOST_SECONDS)
         @wraps(build)
         async def shown(*args: P.args, **kwargs: P.kwargs) -> None:
             head(title)
-            context.client.content.classes(f"on-{name}")  # its own part of the styles
             try:
                 await build(*args, **kwargs)
             except UnderstudyError as error:
-                empty("This page cannot be shown.", str(error))
+                missing("This page cannot be shown.", str(error))
 
         return shown
 
@@ -89,11 +87,13 @@ def head(title: str) -> None:
     ui.skip_link("Skip to the page", target=client.content)
 
 
-def heading(title: str, about: str = "") -> None:
-    """Write what a page is about; the first thing on it."""
+def heading(title: str, about: str = "", named: str = "") -> None:
+    """Write what a page is about, the first thing on it; `named` goes into the title of a page of one of several."""
+    if named:
+        ui.page_title(f"{printable(named)} - understudy")
     Tag("h1", title)
     if about:
-        Tag("p", about).classes("lead")
+        prose(about).classes("lead")
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def section(title: str, about: str = "") -> Iterator[None]:
     with ui.element("section"):
         Tag("h2", title)
         if about:
-            Tag("p", about).classes("about")
+            prose(about).classes("about")
         yield
 
 
@@ -129,13 +129,27 @@ def link(text: object, path: str, *, new_tab: bool = False) -> Tag:
     return made.props("target=_blank rel=noopener") if new_tab else made
 
 
+def prose(text: str) -> Element:
+    """Write a paragraph; commands in backquotes stand out."""
+    with ui.element("p") as paragraph:
+        for n, part in enumerate(text.split("`")):
+            Tag("code" if n % 2 else "span", part)
+    return paragraph
+
+
 def empty(what: str, then: str) -> None:
     """Say that there is nothing yet, and what to do about it; commands in backquotes stand out."""
     with ui.element("div").classes("empty"):
         Tag("p", what).classes("what")
-        with ui.element("p"):
-            for n, part in enumerate(then.split("`")):
-                Tag("code" if n % 2 else "span", part)
+        prose(then)
+
+
+def missing(what: str, then: str) -> None:
+    """Say that there is no such page, or none that can be shown, and lead to another."""
+    with ui.element("div").classes("empty"):
+        Tag("h1", what)
+        Tag("p", then)
+        link(f"Go to {PAGES[0][2]}", PAGES[0][0])
 
 
 def facts(rows: dict[str, object]) -> None:

@@ -15,7 +15,7 @@ from understudy.server.jobs import STARTED, Kind
 from understudy.server.jobs import runs as runs_of
 from understudy.server.pages.acting import act, button, confirmed
 from understudy.server.pages.compared import changes
-from understudy.server.pages.figures import counted, lasted, number, when
+from understudy.server.pages.figures import cell, counted, lasted, number, when
 from understudy.server.pages.frame import Tag, asked, empty, heading, link, page, section
 from understudy.server.running import answer_run
 
@@ -25,6 +25,11 @@ SHOWN = 20
 REFRESH_SECONDS = 3.0
 
 TITLES = {OPTIMIZE: "Learning", DREAM: "Dreaming", RETENTION: "Erasing what is too old"}
+ABOUT = {
+    OPTIMIZE: "Writes better instructions for the modules from evidence, and tries them on unseen conversations.",
+    DREAM: "Invents conversations about rare matters, to learn from.",
+    RETENTION: "Erases conversations in which nothing was said for RL_GYM_RETENTION_DAYS.",
+}
 COMMANDS = {OPTIMIZE: "understudy optimize", DREAM: "understudy dream", RETENTION: "understudy forget --expired"}
 DOES: dict[str, tuple[Kind, str]] = {OPTIMIZE: ("optimize", "Learn now"), DREAM: ("dream", "Dream now")}
 STATUSES = {"success": "good", "error": "bad", "interrupted": "bad", "running": "warn", "waiting": "warn"}
@@ -42,7 +47,7 @@ class Work(NamedTuple):
 @page("/jobs")
 async def jobs(before: str | None = None) -> None:
     """Show the jobs; what changes while one looks is drawn anew."""
-    heading("Jobs", "One at a time, in a process of their own: the shadow goes on answering meanwhile.")
+    heading("Jobs", "They run one at a time and in a process of their own: the shadow goes on meanwhile.")
     place, seen = ui.element("div"), [None]
 
     async def draw() -> None:
@@ -87,9 +92,8 @@ def _draw(found: Work, draw: Any) -> None:
 
 def _job(job: dict[str, Any], draw: Any) -> None:
     with section(TITLES[job["name"]]):
-        Tag("p", _next(job)).classes("verdict")
-        if job["reason"]:
-            Tag("p", job["reason"]).classes("about")
+        Tag("p", ABOUT[job["name"]]).classes("about")
+        Tag("p", next_of(job)).classes("verdict")
         if job["last_status"] not in (None, "running"):
             Tag("p", f"Last run {when(job['last_run'])}: {job['last_status']}").classes("about")
         with ui.element("p").classes("about"):
@@ -110,8 +114,12 @@ async def _start(kind: Kind, draw: Any) -> None:
     await draw()
 
 
+def next_of(job: dict[str, Any]) -> str:
+    """Say when a job runs next, and what hinders it or came of its last run."""
+    return f"{_next(job)} ({job['reason']})" if job["reason"] else _next(job)
+
+
 def _next(job: dict[str, Any]) -> str:
-    """Say when a job runs next."""
     missing, at = job.get("decisions_missing"), job["next_run"]
     if job["last_status"] == "running":
         return f"Runs since {when(job['last_run'])}"
@@ -161,29 +169,29 @@ def _runs(found: Work) -> None:
         empty(
             "Nothing has run yet.",
             "`understudy optimize` learns from what has been observed; by itself that comes after"
-            " RL_GYM_OPTIMIZE_INTERVAL"
-            " decisions, where `understudy serve` or `langgraph dev` runs.",
+            " RL_GYM_OPTIMIZE_INTERVAL decisions, where `understudy serve` or `langgraph dev` runs.",
         )
         return
     with ui.element("div").classes("wide"), ui.element("table").classes("stack"):
         with ui.element("thead"), ui.element("tr"):
             for title in ("Job", "Began", "Took", "Status", "What came of it", ""):
-                Tag("th", title)
+                Tag("th", title).props("scope=col")
         with ui.element("tbody"):
             for run in found.runs[:SHOWN]:
                 _run(run)
     if len(found.runs) > SHOWN:
-        link("Older runs", f"/jobs?{urlencode({'before': found.runs[SHOWN - 1]['run_id']})}")
+        with ui.element("div").classes("row ways"):
+            link("Older runs", f"/jobs?{urlencode({'before': found.runs[SHOWN - 1]['run_id']})}")
 
 
 def _run(run: dict[str, Any]) -> None:
     with ui.element("tr"):
         Tag("th", f"{TITLES[run['kind']]}, {run['profile']}").props("scope=row")
-        Tag("td", when(run["started_at"])).classes("once")
-        Tag("td", lasted(run["started_at"], run["ended_at"])).classes("once")
+        cell("Began", when(run["started_at"])).classes("once")
+        cell("Took", lasted(run["started_at"], run["ended_at"])).classes("once")
         with ui.element("td"):
             Tag("span", run["status"]).classes(f"tag {STATUSES.get(run['status'], '')}")
-        Tag("td", _came_of(run))
+        cell("What came of it", _came_of(run))
         with ui.element("td"):
             if run["kind"] == OPTIMIZE and run["ended_at"]:
                 link("Report", f"/reports/{quote(run['run_id'], safe='')}", new_tab=True)

@@ -10,7 +10,7 @@ from nicegui import app as dashboard
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from understudy.server.pages.frame import ICON, PAGES, ROOT, Tag, head, link
+from understudy.server.pages.frame import ICON, PAGES, ROOT, head, missing
 
 POLICY = "; ".join(
     (
@@ -77,9 +77,6 @@ async def no_page(request: Request, error: Exception) -> Response:
         return PlainTextResponse("there is nothing of that name\n", 404)
     with Client(ui.page("", title="No such page - understudy"), request=request) as client:
         head("")
-        with ui.element("div").classes("empty"):
-            Tag("p", "There is no page of that name.").classes("what")
-            detail = getattr(error, "detail", "Not Found")
-            Tag("p", "" if detail == "Not Found" else detail)
-            link(f"Go to {PAGES[0][2]}", PAGES[0][0])
+        detail = getattr(error, "detail", "Not Found")
+        missing("There is no page of that name.", "" if detail == "Not Found" else detail)
     return client.build_response(request, 404)

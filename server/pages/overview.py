@@ -1,6 +1,5 @@
 """Is it ready? What each module lacks, what has been observed, and what happens next."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -9,11 +8,16 @@ from typing import Any
 from nicegui import ui
 
 from understudy.checkpoints.host import losses
-from understudy.graph.due import in_words, outlook
+from understudy.graph.due import outlook
 from understudy.nodes.ab_life import gym_of
 from understudy.nodes.brain import Brain
-from understudy.readiness import BLOCK, LEAST, MOST, Point, Readiness, readiness, rests_on
-from understudy.server.pages.frame import Tag, asked, empty, facts, page, section
+from understudy.nodes.modules import MODULES
+from understudy.nodes.response import RESPONSE
+from understudy.readiness import BLOCK, LEAST, MOST, MOST_FAULTS, Point, Readiness, readiness, rests_on
+from understudy.reviewing import QUESTIONS
+from understudy.server.pages.figures import counted, percent, when
+from understudy.server.pages.frame import Tag, asked, empty, facts, heading, link, page, section
+from understudy.server.pages.jobs import TITLES, next_of
 from understudy.status import hours_to_drain
 
 LOST = {
@@ -27,11 +31,23 @@ LOST = {
     "failed": "a defect of understudy",
 }
 
-MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):[\d.]+Z")
-MINUTE = r"\1 \2 UTC"
-"""How a moment is shown."""
+ABOUT = {
+    "conflict": "Does the message show a conflict, and which?",
+    "intent": "What does the customer want, and what should the agent do next?",
+    "quality": "How satisfied will the customer be at the end?",
+    "goals": "What does the customer want to reach, and what does the agent have to know for it?",
+    "response": "What would be a good reply?",
+}
+"""The question that each module answers."""
 
-WIDTH, HEIGHT, EDGE = 360, 108, 26
+LIKENESS = (
+    "Here agreement is how like the reply is, word for word, to the one that was sent. A good reply may have other"
+    " words, so this hardly gets as far as {needed:.2f}, and cannot say whether a reply is good. A person can: read the"
+    " replies beside the chats, and let an A/B test compare two versions."
+)
+"""What is said of the module `response`."""
+
+WIDTH, HEIGHT, EDGE = 480, 120, 26
 """Of a course, in pixels of its picture; the edge is left for numbers."""
 
 
@@ -42,7 +58,7 @@ class _Found:
     counts: dict[str, int]
     hours: float | None
     lost: dict[str, int]
-    jobs: list[str]
+    jobs: list[dict[str, Any]]
 
 
 @page("/")
@@ -50,83 +66,109 @@ async def overview() -> None:
     """Show whether the brain can be trusted, and what is missing."""
     found = await asked(_look)
     if not found.counts["decisions"] and not found.counts["backlog"]:
-        empty(
-            "Nothing has been observed yet.",
-            "Embed understudy in your chat app (five lines, in the README), or read recorded conversations:"
-            " `understudy replay conversations.jsonl`. `understudy demo` shows the whole story on invented ones.",
-        )
+        heading("Overview")
+        with ui.element("section"):
+            empty(
+                "Nothing has been observed yet.",
+                "Embed understudy in your chat app (five lines, in the README), or read recorded conversations:"
+                " `understudy replay conversations.jsonl`. `understudy demo` shows the whole story on invented ones.",
+            )
         return
-    with ui.element("section").classes("verdict"):
-        Tag("h1", _sentence(found.modules))
-        Tag(
-            "p",
-            f"Profile {found.profile}. Judged by the last {MOST} closed conversations with evidence;"
-            f" {LEAST} are needed. In a bar the dark part is what the agreement surely is, the line what it has to be."
-            " People label hard turns first in the review: agreement with such labels is lower than the average.",
-        ).classes("about")
-    with ui.element("div").classes("modules"):
+    heading(
+        sentence(found.modules),
+        f"{found.profile}: each module answers a question about every customer message. Agreement is how well its"
+        " answers fit what turned out to be true, from 0 to 1, in the last"
+        f" {MOST} closed conversations with evidence ({LEAST} are needed). It is partly luck: the solid part of a bar is"
+        " what it is at least (95 % sure), and that has to reach the mark. People are asked about hard turns first, so"
+        " their labels make it lower than it is on average.",
+    )
+    with ui.element("div").classes("cards broad"):
         for module in found.modules:
             _module(module)
     _guarantee(found)
-    with section("What happens next"):
-        for line in found.jobs:
-            Tag("p", line)
+    with section("What comes next"):
+        facts({TITLES[job["name"]]: next_of(job) for job in found.jobs})
+        with ui.element("div").classes("row ways"):
+            link("Jobs", "/jobs")
 
 
 def _look(brain: Brain) -> _Found:
     gym, profile = gym_of(brain), brain.profile(None)
     counts = gym.counts()
-    jobs = outlook(gym, brain.settings, profile.name)
     return _Found(
         profile=profile.title or profile.name,
         modules=list(readiness(brain).values()),
         counts=counts,
         hours=hours_to_drain(brain, counts["backlog"]),
         lost=losses(gym),
-        jobs=[f"{job['name']}: {MOMENT.sub(MINUTE, in_words(job))}" for job in jobs],
+        jobs=outlook(gym, brain.settings, profile.name),
     )
 
 
-def _sentence(modules: Sequence[Readiness]) -> str:
-    ready = [one.module for one in modules if one.ready]
-    if len(ready) == len(modules):
+def sentence(modules: Sequence[Readiness]) -> str:
+    """Say whether the brain can be trusted, and what is missing where."""
+    lacking: dict[str, list[str]] = {}
+    for one in modules:
+        lacking.setdefault(_lack(one), []).append(one.module)
+    ready = lacking.pop("", [])
+    if not lacking:
         return "Ready: every module can be trusted."
-    if not ready:
-        return "Not ready yet: no module can be trusted so far."
-    return f"Not ready yet: {len(ready)} of {len(modules)} modules can be trusted ({', '.join(ready)})."
+    parts = [
+        f"{what} ({'all modules' if len(names) == len(modules) else ', '.join(names)})"
+        for what, names in lacking.items()
+    ]
+    good = f"; ready: {', '.join(ready)}" if ready else ""
+    return f"Not ready yet: {', '.join(parts)}{good}."
+
+
+def _lack(one: Readiness) -> str:
+    """Return what a module lacks most, nothing if it is ready."""
+    if one.ready:
+        return ""
+    if one.conversations < LEAST:
+        return "too few closed conversations with evidence"
+    if (one.lower or 0) < one.ready_at:
+        return "replies unlike those that were sent" if one.module == RESPONSE.name else "too little agreement"
+    return "too many turns without an answer" if one.fault_rate >= MOST_FAULTS else "an A/B test lost"
 
 
 def _module(one: Readiness) -> None:
-    with ui.element("section").classes("module"):
-        with ui.element("div").classes("title"):
+    with ui.element("section"):
+        with ui.element("div").classes("row apart"):
             Tag("h2", one.module)
-            Tag("span", "ready" if one.ready else "not yet").classes("good" if one.ready else "warn")
+            Tag("span", "ready" if one.ready else "not yet").classes(f"tag {'good' if one.ready else 'warn'}")
+        Tag("p", ABOUT[one.module]).classes("about")
         for what in one.missing:
-            Tag("p", f"{what[0].upper()}{what[1:]}.").classes("missing")
+            Tag("p", f"{what[0].upper()}{what[1:]}.").classes("warn missing")
         if one.agreement is not None and one.lower is not None:
             _gauge(one)
             Tag("p", rests_on(one.sources)).classes("about")
-            ui.html(_course(one.course, one.ready_at), sanitize=False).classes("course")
-        facts(
-            {
-                "version in use": one.version,
-                "answers that failed": f"{one.fault_rate:.1%} of {one.turns} turns" if one.turns else "none looked at",
-                "A/B test": one.ab or "none yet",
-            }
-        )
+            ui.html(_course(one.course, one.ready_at), sanitize=False).classes("plot")
+        if one.module == RESPONSE.name:
+            Tag("p", LIKENESS.format(needed=one.ready_at)).classes("about")
+        failed = f"{percent(one.fault_rate, 1)} of {counted(one.turns, 'turn')}" if one.turns else "none looked at"
+        facts({"Version in use": one.version, "Without an answer": failed, "A/B test": one.ab or "none yet"})
+        with ui.element("div").classes("row ways"):
+            for text, path in _ways(one.module).items():
+                link(text, path)
+
+
+def _ways(module: str) -> dict[str, str]:
+    """Return where there is more of a module, and where a person can help it."""
+    field = next((name for name in MODULES[module].main_fields if name in QUESTIONS), None)
+    ways = {"Label turns": f"/review?field={field}"} if field else {"Read conversations": "/conversations"}
+    return {**ways, "Versions": f"/versions/{module}", "A/B tests": "/ab"}
 
 
 def _gauge(one: Readiness) -> None:
     """Draw an agreement with its lower bound against what is needed."""
     mean, lower = one.agreement or 0.0, one.lower or 0.0
-    label = f"agreement {mean:.2f}, at least {lower:.2f}, needed {one.ready_at:.2f}"
-    with ui.element("div").classes("gauge").props(f'role=img aria-label="{label}"'):
+    said = f"Agreement {mean:.2f} in {counted(one.conversations, 'conversation')}, at least {lower:.2f}"
+    with ui.element("div").classes("gauge").props(f'role=img aria-label="{said}; needed {one.ready_at:.2f}"'):
         ui.element("i").classes("mean").style(f"width: {mean:.1%}")
-        ui.element("i").classes("sure").style(f"width: {lower:.1%}")
+        ui.element("i").style(f"width: {lower:.1%}")
         ui.element("i").classes("needed").style(f"left: {one.ready_at:.1%}")
-    Tag("p", f"Agreement {mean:.2f} in {one.conversations} conversations, surely {lower:.2f} (95 %)").classes(
-        "num-line"
-    )
+    Tag("p", f"{said}.")
 
 
 def _course(points: Sequence[Point], ready_at: float) -> str:
@@ -156,14 +198,17 @@ def _course(points: Sequence[Point], ready_at: float) -> str:
     parts.append(f'<polyline points="{spots}"/>')
     for place, point in enumerate(points):
         told = (
-            f"{point.begun[:16].replace('T', ' ')} to {point.ended[:16].replace('T', ' ')} UTC: {point.agreement:.2f}"
+            f"{when(point.begun)} to {when(point.ended)}: {point.agreement:.2f}"
             f" in {point.conversations} conversations, {', '.join(point.versions)}"
         )
         parts.append(f'<circle cx="{x(place):.1f}" cy="{y(point.agreement):.1f}" r="3.5">')
         parts.append(f"<title>{escape(told)}</title></circle>")
-    parts.append(f'<text x="{EDGE}" y="{HEIGHT - 4}">{escape(points[0].begun[:10])}</text>')
-    parts.append(f'<text x="{right}" y="{HEIGHT - 4}" text-anchor="end">{escape(points[-1].ended[:10])}</text>')
-    label = f"agreement by {BLOCK} conversations, the oldest first; the dashed line is what is needed"
+    parts.append(f'<text x="{EDGE}" y="{HEIGHT - 4}">{when(points[0].begun)}</text>')
+    parts.append(f'<text x="{right}" y="{HEIGHT - 4}" text-anchor="end">{when(points[-1].ended)}</text>')
+    label = (
+        f"Agreement by {BLOCK} conversations, the oldest first: {', '.join(f'{one.agreement:.2f}' for one in points)}."
+        f" The dashed line is what is needed, {ready_at:.2f}."
+    )
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
@@ -173,11 +218,11 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 def _guarantee(found: _Found) -> None:
     backlog = found.counts["backlog"]
-    waits = "nothing" if not backlog else f"{backlog:,} messages"
+    waits = "nothing" if not backlog else counted(backlog, "message")
     if backlog:
-        waits += f", {found.hours:.1f} hours of work" if found.hours is not None else ", for how long is not known yet"
+        waits += f", {found.hours:.1f} h of work" if found.hours is not None else ", for how long is not known yet"
     with section("In shadow", "No part of understudy can send anything: nothing that it says reaches a customer."):
-        with ui.element("div").classes("figures"):
+        with ui.element("div").classes("big"):
             for number, what in (
                 (f"{found.counts['decisions'] + backlog:,}", "customer messages observed"),
                 (f"{found.counts['decisions']:,}", "decisions written down"),
@@ -186,10 +231,12 @@ def _guarantee(found: _Found) -> None:
                 with ui.element("div"):
                     Tag("b", number)
                     Tag("span", what)
-        facts({"still to be read": waits, "calls that wrote nothing": _lost(found.lost)})
+        facts({"Still to be read": waits, "Lost": _lost(found.lost)})
+        with ui.element("div").classes("row ways"):
+            link("Conversations", "/conversations")
 
 
 def _lost(lost: dict[str, Any]) -> str:
     if not lost:
-        return "none"
-    return "; ".join(f"{calls:,}, as {LOST.get(reason, reason)}" for reason, calls in lost.items())
+        return "nothing that the chat app has shown"
+    return "; ".join(f"{counted(calls, 'call')}, as {LOST.get(reason, reason)}" for reason, calls in lost.items())

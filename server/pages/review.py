@@ -31,7 +31,9 @@ from understudy.reviewing import (
     save,
     undo,
 )
-from understudy.server.pages.frame import ROOT, Tag, asked, empty, page
+from understudy.server.pages.acting import entry, given
+from understudy.server.pages.conversation import address
+from understudy.server.pages.frame import Tag, asked, empty, facts, heading, link, page
 from understudy.server.pages.turn import turn
 
 KEYS = {
@@ -48,6 +50,9 @@ FEW = 9
 """Choices up to which one digit is enough and nobody has to search."""
 
 NAME, MOST_NAME = "reviewer", 80
+
+LET_GO = "(e) => { e.currentTarget.blur(); emit() }"
+"""A button that has done its work gives the keyboard back to the page."""
 
 
 @dataclass
@@ -144,7 +149,7 @@ class _Desk:
         is_whole = len(self.typed) == self.digits
         self.choose(self.choices[number - 1] if 0 < number <= len(self.choices) else None)
         if self.chosen is None and is_whole:
-            self.say(f"there is no {number}")
+            self.say(f"There is no {number}.")
             self.typed = ""
 
     def choose(self, choice: Choice | None) -> None:
@@ -195,7 +200,7 @@ class _Desk:
             return
         self.place.clear()
         if self.count:
-            self.count.say(f"labelled today: {self.today}")
+            self.count.say(f"Labelled today: {self.today}")
         self.buttons, self.folded, self.search, self.note = [], None, None, None
         with self.place:
             if self.shown is None or self.current is None:
@@ -206,9 +211,13 @@ class _Desk:
                         " labelled, but for those that you have skipped. New ones come with new conversations:"
                         " `understudy serve` reads them. `understudy optimize` learns from what has been labelled.",
                     )
-                    self.note = Tag("p").classes("about")
+                    self.note = Tag("p").classes("status").props("role=status")
                 return
-            with ui.element("section").classes("talk"):
+            with ui.element("section"):
+                one = self.current
+                with ui.element("div").classes("row apart"):
+                    Tag("h2", "The conversation so far")
+                    link("The whole conversation", address(one.conversation_id, turn=one.turn), new_tab=True)
                 self.folded = turn(self.shown)
             with ui.element("section").classes("question"):
                 self.draw_question(self.current)
@@ -216,32 +225,34 @@ class _Desk:
     def draw_question(self, one: Asked) -> None:
         """Draw what is asked, and the choices with their numbers."""
         Tag("h2", QUESTIONS[self.wanted])
-        why = f"Asked first because {', '.join(one.reasons)}." if one.reasons else "Asked because it is new."
+        why = f"Asked first, as {'; '.join(one.reasons)}." if one.reasons else "Asked as it is new."
         Tag("p", why).classes("about")
         if len(self.choices) > FEW:
-            self.search = Element("input").props('placeholder="/ to look for a label" aria-label="Look for a label"')
+            self.search = entry("Look for a label: /", type="search")
             self.search.on("input", self.narrow, js_handler="(e) => emit(e.target.value)")
             self.search.on(
                 "keydown.enter", self.take_first,
                 js_handler="(e) => { e.stopPropagation(); e.target.blur(); emit(e.target.value) }",
             )  # fmt: skip
-        with ui.element("div").classes("choices").props("role=radiogroup"):
+        group = given(
+            ui.element("div").classes("options"), **{"role": "radiogroup", "aria-label": QUESTIONS[self.wanted]}
+        )
+        with group:
             for number, choice in enumerate(self.choices, 1):
-                button = ui.element("div").classes("choice").props("role=radio aria-checked=false")
-                button.on("click", lambda _, choice=choice: self.choose(choice))
-                with button:
+                option = Element("button").classes("option").props("type=button role=radio aria-checked=false")
+                option.on("click", lambda _, choice=choice: self.choose(choice), js_handler=LET_GO)
+                with option:
                     Tag("kbd", f"{number:0{self.digits}}")
-                    with ui.element("div"):
+                    with ui.element("span"):
                         Tag("span", choice.name)
                         if choice.meaning and len(self.choices) <= FEW:
-                            Tag("p", choice.meaning.partition(":")[0]).classes("about")
-                self.buttons.append(button)
-        self.note = Tag("p", "").classes("note").props("role=status")
-        with ui.element("div").classes("buttons"):
+                            Tag("span", choice.meaning.partition(":")[0]).classes("about")
+                self.buttons.append(option)
+        self.note = Tag("p", "").classes("status").props("role=status")
+        with ui.element("div").classes("row"):
             for key, name in (("Enter", "Save"), ("s", "Skip"), ("b", "Brain"), ("u", "Undo"), ("?", "Keys")):
-                button = Element("button").on(
-                    "click", lambda _, key=key: self.do(key), js_handler="(e) => { e.currentTarget.blur(); emit() }"
-                )
+                button = Element("button").classes(f"act {'first' if name == 'Save' else ''}").props("type=button")
+                button.on("click", lambda _, key=key: self.do(key), js_handler=LET_GO)
                 with button:
                     Tag("span", name)
                     Tag("kbd", key)
@@ -263,22 +274,26 @@ class _Desk:
 async def review(field: str = "intent") -> None:
     """Ask for a label of the turns that teach most."""
     desk, known = await asked(lambda brain: _desk(brain, field))
-    with ui.element("div").classes("desk"):
-        with ui.element("div").classes("switch"):
+    heading(
+        "Review",
+        "One at a time, the turns of which a person's word teaches most. A label says what is true of a turn, whatever"
+        " the brain said: modules learn from it, and are judged by it.",
+    )
+    with ui.element("div").classes("row apart"):
+        with ui.element("nav").classes("row").props("aria-label=Questions"):
             for name in known:
-                link = ui.link(name.replace("_", " "), f"{ROOT}/review?field={name}")
+                to = link(name.replace("_", " "), f"/review?field={name}")
                 if name == desk.wanted:
-                    link.props("aria-current=page")
-        name_box = Element("input").props(f'placeholder="Your name" aria-label="Your name" maxlength={MOST_NAME}')
-        count = Tag("span").classes("today")
-    desk.help = ui.element("section").classes("keys")
-    with desk.help, ui.element("dl").classes("facts"):
-        for key, does in KEYS.items():
-            Tag("dt", key)
-            Tag("dd", does)
+                    to.props("aria-current=page")
+        with ui.element("div").classes("fields"):
+            desk.count = Tag("span").classes("about")
+            name_box = entry("Your name", maxlength=MOST_NAME, autocomplete="name")
+    desk.help = ui.element("section")
+    with desk.help:
+        Tag("h2", "Keys")
+        facts({**KEYS})
     desk.help.set_visibility(False)
     desk.place = ui.element("div").classes("review")
-    desk.count = count
     ui.keyboard(on_key=desk.key, repeating=False)
     name_box.on("change", lambda event: desk.name(str(event.args)), js_handler="(e) => emit(e.target.value)")
     await desk.go_on()

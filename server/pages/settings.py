@@ -52,7 +52,7 @@ async def settings() -> None:
     changed = sum(one.default is not None for some in found.values() for one in some)
     heading(
         "Settings",
-        "They are read when the server starts: set them in the environment or in .env, and start it again."
+        "They are read when the server starts: set them in the environment or in `.env`, and start it again."
         f" Secrets are not shown. {changed or 'None'} of them {'is' if changed == 1 else 'are'} not the default.",
     )
     for subject, some in found.items():

@@ -1,13 +1,14 @@
 """A turn as a reviewer sees it: the chat up to it, what really followed, and folded what the brain said."""
 
-from typing import Any
-
 from nicegui import ui
 from nicegui.element import Element
 
 from understudy.events import BrainDecision
 from understudy.nodes.modules import MODULES
 from understudy.reviewing import Shown
+from understudy.server.pages.beside import value_of
+from understudy.server.pages.chat import bubble
+from understudy.server.pages.figures import percent, words
 from understudy.server.pages.frame import Tag
 
 
@@ -16,20 +17,13 @@ def turn(shown: Shown) -> Element:
     if shown.is_cut:
         Tag("p", "Earlier messages are left out.").classes("about")
     for line in shown.lines:
-        is_asked = line.seq == shown.decision.history_upto
-        _said(line.kind.split("_")[0], line.text or "", "asked" if is_asked else "")
+        bubble(line.kind, line.text, asked=line.seq == shown.decision.history_upto)
     _followed(shown.decision)
-    folded = ui.element("div").classes("brain")
+    folded = ui.element("div").classes("brain below")
     folded.set_visibility(False)
     with folded:
         _brain(shown.decision)
     return folded
-
-
-def _said(who: str, text: str, kind: str = "") -> None:
-    with ui.element("div").classes(f"line {who} {kind}"):
-        Tag("span", who).classes("who")
-        Tag("p", text).classes("said")
 
 
 def _followed(decision: BrainDecision) -> None:
@@ -38,11 +32,11 @@ def _followed(decision: BrainDecision) -> None:
     if reply is None and action is None and answer is None:
         Tag("p", "Nothing has followed yet.").classes("about")
         return
-    with ui.element("div").classes("followed"):
-        Tag("p", f"What followed{f': {action}' if action else ''}").classes("about")
+    with ui.element("div").classes("below"):
+        Tag("p", f"What followed{f': {words(action)}' if action else ''}").classes("about")
         for who, text in (("agent", reply), ("customer", answer)):
             if text is not None:
-                _said(who, text)
+                bubble(who, text)
 
 
 def _brain(decision: BrainDecision) -> None:
@@ -55,12 +49,7 @@ def _brain(decision: BrainDecision) -> None:
             if reading is None:
                 Tag("dd", f"no answer: {faults.get(name, {}).get('kind', 'unknown')}").classes("bad")
                 continue
-            said = [f"{main}: {_shown(reading['fields'].get(main))}" for main in faculty.main_fields]
+            said = [f"{words(main)}: {value_of(reading['fields'].get(main))}" for main in faculty.main_fields]
             sure = reading["fields"].get("confidence")
-            Tag("dd", "; ".join(said) + (f" ({sure:.0%} sure)" if isinstance(sure, int | float) else "")).classes(
-                "said"
-            )
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else "nothing" if value is None else str(value)
+            about = f" ({percent(sure)} sure)" if isinstance(sure, int | float) else ""
+            Tag("dd", "; ".join(said) + about).classes("said")

@@ -13,7 +13,7 @@ from understudy.nodes.modules import PROGRAMS
 from understudy.optimize import NoRun, find_run, roll_back, versioning_of
 from understudy.report import page as report_page
 from understudy.server.pages.acting import act, button, confirmed
-from understudy.server.pages.figures import bar, number, when
+from understudy.server.pages.figures import bar, cell, number, when
 from understudy.server.pages.frame import Tag, asked, empty, heading, link, page, section
 
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'"
@@ -41,7 +41,12 @@ class Shelf(NamedTuple):
 @page("/versions")
 async def versions(profile: str = "") -> None:
     """List the versions of each module, with a way back."""
-    heading("Versions", "What each module has learnt, what was proved of it on conversations that no version had seen.")
+    heading(
+        "Versions",
+        "Each version of a module is an instruction to the model. Learning writes new ones, and tries them on"
+        " conversations that no version has seen: what is proved to be better is published and used, a candidate may"
+        " be better and meets the version in use in an A/B test, the rest is rejected.",
+    )
     place = ui.element("div")
 
     async def draw() -> None:
@@ -106,12 +111,13 @@ def _module(profile: str, module: Module, draw: Any) -> None:
         with ui.element("div").classes("wide"), ui.element("table").classes("stack"):
             with ui.element("thead"), ui.element("tr"):
                 for title in ("Version", "Status", "Score (0 to 1)", "", "What was proved", "Learnt on", "Made", ""):
-                    Tag("th", title)
+                    Tag("th", title).props("scope=col")
             with ui.element("tbody"):
                 for version in reversed(module.versions):
                     _version(profile, module, version, draw)
         query = urlencode({"profile": profile})
-        link("Compare two, and load one in plain DSPy", f"/versions/{quote(module.name)}?{query}")
+        with ui.element("div").classes("row ways"):
+            link("What changed, and how to load it in plain DSPy", f"/versions/{quote(module.name)}?{query}")
 
 
 def _version(profile: str, module: Module, version: str, draw: Any) -> None:
@@ -124,15 +130,15 @@ def _version(profile: str, module: Module, version: str, draw: Any) -> None:
             Tag("span", "in use" if version == module.in_use else status).classes(
                 f"tag {'good' if version == module.in_use else KINDS.get(status, '')}"
             )
-        with ui.element("td").classes("once"):
-            before = metrics.get("baseline_score")
-            Tag("span", number(score, 3) if before is None else f"{number(before, 3)} → {number(score, 3)}")
+        before = metrics.get("baseline_score")
+        scores = number(score, 3) if before is None else f"{number(before, 3)} → {number(score, 3)}"
+        cell("Score (0 to 1)", scores).classes("once")
         with ui.element("td").classes("fill"):
             if isinstance(score, int | float):
                 bar(score)
-        Tag("td", known.get("reason") or better_by(metrics))
-        Tag("td", f"{number(sizes['train'])} examples" if sizes.get("train") else "").classes("once")
-        Tag("td", when(known.get("created_at")) if version != BASELINE else "in the code").classes("once")
+        cell("What was proved", known.get("reason") or better_by(metrics))
+        cell("Learnt on", f"{number(sizes['train'])} examples" if sizes.get("train") else "").classes("once")
+        cell("Made", when(known.get("created_at")) if version != BASELINE else "by hand").classes("once")
         with ui.element("td"), ui.element("div").classes("row last"):
             if run := known.get("run_id"):
                 link("Report", f"/reports/{quote(str(run), safe='')}", new_tab=True)
@@ -150,7 +156,11 @@ def better_by(metrics: dict[str, Any]) -> str:
 
 async def _use(profile: str, module: Module, version: str, draw: Any) -> None:
     status = status_of(version, module.versions[version])
-    doubt = "" if status in ("baseline", "published", "rolled back") else f" It is {status}: nothing proves it better."
+    doubt = (
+        ""
+        if status in ("baseline", "published", "rolled back")
+        else f" Its status is {status}: nothing proves it better."
+    )
     if await confirmed(
         f"Use {version} of {module.name}?",
         f"{module.in_use} → {version} for conversations that begin a turn from now on.{doubt}"
