@@ -41,7 +41,8 @@ async def tests(skip: int = 0) -> None:
         "A/B tests",
         "Two versions of a module answer the same live turns, in shadow; A is the one in use when the test begins by"
         " itself. Every answer gets a score from 0 to 1 once it is known what was right, and B\u00a0-\u00a0A is by how"
-        " much B's are better. Each closed conversation counts once; look as often as you like, the first verdict stands.",
+        " much B's are better. Each closed conversation counts once. Look as often as you like: the first verdict"
+        " stands.",
     )
     place = ui.element("div")
 

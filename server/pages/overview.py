@@ -77,10 +77,10 @@ async def overview() -> None:
     heading(
         sentence(found.modules),
         f"{found.profile}: each module answers a question about every customer message. Agreement is how well its"
-        " answers fit what turned out to be true, from 0 to 1, in the last"
-        f" {MOST} closed conversations with evidence ({LEAST} are needed). It is partly luck: the solid part of a bar is"
-        " what it is at least (95 % sure), and that has to reach the mark. People are asked about hard turns first, so"
-        " their labels make it lower than it is on average.",
+        f" answers fit what turned out to be true, from 0 to 1, in the last {MOST} closed conversations with evidence"
+        f" ({LEAST} are needed). It is partly luck: the solid part of a bar is what it is at least (95 % sure), which"
+        " has to reach the mark. People are asked about hard turns first, so their labels make it lower than it is on"
+        " average.",
     )
     with ui.element("div").classes("cards broad"):
         for module in found.modules:

@@ -1,7 +1,8 @@
 """Headless Chromium that reaches this machine alone, and what its pages complain of."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Literal
 from urllib.parse import urlsplit
@@ -51,6 +52,12 @@ def open_page(browser: Browser, complaints: list[str], scheme: Scheme = "light")
         context.on("weberror", lambda error: complaints.append(f"exception: {error.error}"))
         page.on("websocket", lambda socket: complaints.extend(_outside(socket.url)))
         yield page
+
+
+def off_the_loop(work: Callable[[], None]) -> None:
+    """Do something in another thread: this one may have the browser's event loop."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(work).result()
 
 
 def _is_outside(url: str) -> bool:

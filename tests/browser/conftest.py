@@ -1,22 +1,27 @@
-"""A server with a gym for each file of tests, and a page in a browser for each test."""
+"""A server with a gym for all tests, a browser for each file of them, and a page for each test."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
 
 from understudy.benchmarks.dev_server import DevServer, langgraph_dev
-from understudy.tests.browser.chromium import CHROMIUM, Scheme, chromium, open_page
-from understudy.tests.gyms import observing
+from understudy.tests.browser.chromium import CHROMIUM, Scheme, chromium, off_the_loop, open_page
+from understudy.tests.gyms import bundled, observing
+
+
+@pytest.fixture(scope="session")
+def program() -> str:
+    """Where Chromium is."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not on the path: nothing is looked at in a browser")
+    return CHROMIUM
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, for the tests of one file."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not on the path: nothing is looked at in a browser")
+def browser(program: str) -> Iterator[Browser]:
+    """Chromium, for the tests of one file: after them this thread may run an event loop again."""
     with chromium() as browser:
         yield browser
 
@@ -42,23 +47,22 @@ def page(browser: Browser, complaints: list[str], scheme: Scheme) -> Iterator[Pa
         yield page
 
 
-@pytest.fixture(scope="module")
-def talks() -> int:
-    """How many of the bundled conversations the gym of the file's server holds; a file may say otherwise."""
-    return 12
+@pytest.fixture(scope="session")
+def served(program: str, kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+    """`langgraph dev` with a gym of twelve conversations that nobody has labelled; it starts nothing by itself.
 
-
-@pytest.fixture(scope="module")
-def served(browser: Browser, talks: int, kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    """`langgraph dev` with a gym that holds conversations; its scheduler starts nothing by itself."""
+    Tests write to the gym, and none may count on what it held before but for those conversations.
+    """
     folder = tmp_path_factory.mktemp("served")
+    talks = bundled(12)
+    for message in (message for talk in talks for message in talk["messages"]):
+        message.pop("labels", None)
 
     def prepare() -> None:
         brain = observing(kept)(talks, rl_gym_db_path=folder / "brain_gym.db")
         if brain.gym is not None:
             brain.gym.close()
 
-    with ThreadPoolExecutor(1) as thread:  # this one has the browser's event loop
-        thread.submit(prepare).result()
+    off_the_loop(prepare)
     with langgraph_dev(folder, SCHEDULER_ENABLED="false") as server:
         yield server

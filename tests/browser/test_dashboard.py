@@ -1,7 +1,6 @@
 """The dashboard in a browser: every page loads in light and dark, asks before it acts, and shows texts as texts."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from understudy.embed import Understudy
 from understudy.nodes.ab_life import begin
 from understudy.nodes.brain import Brain
 from understudy.settings import Settings
-from understudy.tests.browser.chromium import SCHEMES, Scheme
+from understudy.tests.browser.chromium import SCHEMES, Scheme, off_the_loop
 from understudy.tests.nodes.test_ab_test import MISLED, save
 
 HOSTILE = "<img src=x onerror=\"document.title='obeyed'\"> {{ 7 * 7 }} \x1b[2J\u202e `code`"
@@ -23,6 +22,11 @@ PARENT = "<i>c</i>/1?a#b"
 """A conversation's id, as a host may choose it."""
 
 PAGES = {
+    "/": "Not ready yet",
+    "/conversations": "observed last",
+    "/conversations/one?id=dt-001": "what the brain said",
+    "/conversations/one?id=nobody": "It may have been erased.",
+    "/review": "What does the customer want?",
     "/versions": "conflict",
     "/versions/conflict": "What changed in the instruction",
     "/ab": "No closed conversation has been compared yet.",
@@ -35,8 +39,7 @@ PAGES = {
 @pytest.fixture(scope="module")
 def dashboard(served: DevServer) -> DevServer:
     """A server whose gym holds a dream, a run and a test, and a module with two versions; some texts are hostile."""
-    with ThreadPoolExecutor(1) as thread:  # this one has the browser's event loop
-        thread.submit(_fill, served.gym).result()
+    off_the_loop(lambda: _fill(served.gym))
     return served
 
 
@@ -68,26 +71,34 @@ def _fill(gym: Path) -> None:
     brain.gym.close()
 
 
+NAMELESS = """() => [...document.querySelectorAll("main :is(a, button, input, select, img, svg, [role=img])")].filter(
+  (one) => ![one.ariaLabel, one.alt, one.labels?.[0]?.textContent, one.textContent].some((name) => name?.trim())
+).map((one) => one.outerHTML)"""
+"""What can be used or looked at without a name that is read out."""
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", [1280, 400])
 def test_every_page_loads_in_both_schemes_on_wide_screens_and_on_phones(
-    dashboard: DevServer, page: Page, scheme: Scheme, width: int
+    dashboard: DevServer, page: Page, scheme: Scheme
 ) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
     for path, says in PAGES.items():
+        page.set_viewport_size({"width": 1280, "height": 800})
         page.goto(f"{dashboard.url}/brain/ui{path}")
         page.get_by_text(says).first.wait_for()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
-        assert page.locator("nav a[aria-current=page]").count() == 1
+        assert page.locator("header a[aria-current=page]").count() == 1 and page.locator("h1").count() == 1, path
+        assert page.evaluate(NAMELESS) == []
+        for width in (1280, 400):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (path, width)
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(246, 247, 247)") == (scheme == "light")
 
 
 def test_the_head_leads_to_every_page_and_can_be_skipped(dashboard: DevServer, page: Page) -> None:
     page.goto(f"{dashboard.url}/brain/ui/versions")
-    for name in page.locator("nav a").all_inner_texts():
-        page.locator("nav").get_by_text(name, exact=True).click()
-        page.locator("nav a[aria-current=page]", has_text=name).wait_for()
+    for name in page.locator("header nav a").all_inner_texts():
+        page.locator("header nav").get_by_text(name, exact=True).click()
+        page.locator("header a[aria-current=page]", has_text=name).wait_for()
     page.goto(f"{dashboard.url}/brain/ui/versions")
     page.get_by_role("link", name="Report").or_(page.get_by_role("button", name="Use v0.0")).first.wait_for()
     page.keyboard.press("Tab")
@@ -122,7 +133,7 @@ def test_hostile_texts_stay_texts(dashboard: DevServer, page: Page) -> None:
         assert page.locator("main img").count() == 0 and "obeyed" not in page.title()
     page.goto(f"{dashboard.url}/brain/ui/dreams")
     parent = page.get_by_role("link", name=PARENT)
-    assert parent.get_attribute("href") == "/brain/ui/conversations/%3Ci%3Ec%3C%2Fi%3E%2F1%3Fa%23b"
+    assert parent.get_attribute("href") == "/brain/ui/conversations/one?id=%3Ci%3Ec%3C%2Fi%3E%2F1%3Fa%23b"
     page.goto(f"{dashboard.url}/brain/ui/ab")
     page.get_by_text("<b>bold</b>, profile default").wait_for()
 
@@ -155,7 +166,7 @@ def test_what_is_not_there_is_said_with_a_way_on(dashboard: DevServer, page: Pag
         assert answer is not None and answer.status == 404
         page.get_by_text("There is no page of that name.").wait_for()
         page.get_by_text("Go to ").click()
-        page.locator("nav a[aria-current=page]").wait_for()
+        page.locator("header a[aria-current=page]").wait_for()
     page.goto(f"{dashboard.url}/brain/ui/versions/mood")
     page.get_by_text("no module 'mood'; there are conflict").wait_for()
     assert len(complaints) == 3 and all("404" in said for said in complaints)

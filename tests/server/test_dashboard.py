@@ -17,6 +17,7 @@ from understudy.intake import InputError
 from understudy.nodes.ab_life import begin, stop
 from understudy.nodes.brain import Brain
 from understudy.optimize import alone, roll_back
+from understudy.readiness import Readiness
 from understudy.report import diff
 from understudy.settings import Settings
 from understudy.tests.nodes.test_ab_test import MISLED, save
@@ -30,8 +31,27 @@ from understudy.server.pages.ab import ENDED, trials_of, verdict_of  # noqa: E40
 from understudy.server.pages.compared import compared  # noqa: E402
 from understudy.server.pages.dreams import dreams_of  # noqa: E402
 from understudy.server.pages.jobs import SHOWN, work_of  # noqa: E402
+from understudy.server.pages.overview import sentence  # noqa: E402
 from understudy.server.pages.settings import settings_by_subject  # noqa: E402
 from understudy.server.pages.versions import shelf_of, status_of  # noqa: E402
+
+
+def test_a_sentence_says_what_is_missing_where() -> None:
+    at: Any = {"version": "v0.0", "sources": {}, "ab": None, "course": (), "ready_at": 0.8, "turns": 90}
+    good: Any = {**at, "agreement": 0.9, "lower": 0.85, "conversations": 90, "fault_rate": 0.0, "missing": ()}
+    wrong = {
+        "conflict": {"lower": 0.7},
+        "intent": {"conversations": 29},
+        "quality": {"fault_rate": 0.01},
+        "response": {"lower": 0.1},
+    }
+    modules = [Readiness(name, **{**good, "missing": ("it",), **changed}) for name, changed in wrong.items()]
+    assert sentence([*modules, Readiness("goals", **good)]) == (
+        "Not ready yet: too little agreement (conflict), too few closed conversations with evidence (intent), too many"
+        " turns without an answer (quality), replies unlike those that were sent (response); ready: goals."
+    )
+    assert sentence(modules[:1]) == "Not ready yet: too little agreement (all modules)."
+    assert sentence([Readiness("goals", **good)]) == "Ready: every module can be trusted."
 
 
 def test_versions_say_which_one_is_in_use_and_since_when(brain: Brain) -> None:
