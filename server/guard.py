@@ -8,11 +8,12 @@ any route of either does.
 from collections.abc import Collection, Sequence
 from urllib.parse import quote, urlsplit
 
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from understudy.server.problems import answer
 from understudy.server.token import needed_token, proves
@@ -26,8 +27,16 @@ DASHBOARD = "/brain/ui"
 LOGIN = "/brain/login"
 LOGOUT = "/brain/logout"
 
-CLOSED = ("/internal", "/deploy")
-"""Routes of the server that answer without a log-in, and that nobody here needs."""
+CLOSED = ("/internal", "/deploy", "/docs")
+"""Routes that nobody here needs: those that answer without a log-in, and a page that runs another server's script."""
+
+_SEALED = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",  # no-referrer would make a form's Origin null
+    "cross-origin-resource-policy": "same-origin",  # of what a page embeds; what it may fetch, CORS says
+    "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+"""What every answer tells a browser that has nothing else to say of it."""
 
 _OPEN = {("GET", "/ok"), ("HEAD", "/ok"), ("GET", LOGIN), ("HEAD", LOGIN), ("POST", LOGIN)}
 """What is answered without the token: is the server up, and the log-in page."""
@@ -44,6 +53,27 @@ _FORWARDED = {
     "true-client-ip", "fastly-client-ip", "cf-connecting-ip", "cf-ray", "cdn-loop",
 }  # fmt: skip
 """What proxies add, apart from X-Forwarded-*."""
+
+
+class Sealed:
+    """Adds to every answer, LangGraph's too, that it is neither guessed at, framed, embedded elsewhere nor kept."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does, with the headers that it has not set itself."""
+
+        async def sealed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _SEALED.items():
+                    headers.setdefault(name, value)
+                if not _is_below(_path(scope), DASHBOARD):  # whose scripts may be kept
+                    headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, sealed)
 
 
 class Guard:
@@ -92,6 +122,8 @@ def refusal(scope: Scope, hosts: Collection[str]) -> str | None:
     for origin in _values(scope, b"origin"):
         if origin not in own and (origin != STUDIO or _is_below(path, OURS)):
             return "pages of this origin may not call"
+    if _is_embedded(scope):
+        return "pages of another origin may not load this into theirs"
     if any(_is_below(path, closed) for closed in CLOSED):
         return "this route is closed"
     return None
@@ -136,6 +168,17 @@ def _path(scope: Scope) -> str:
     return str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
 
 
+def _is_embedded(scope: Scope) -> bool:
+    """Tell whether a foreign page has this loaded as a script, a picture or a frame.
+
+    No Origin comes with such a GET. Browsers say instead where it is from, unless the address is one of plain http that
+    is not of this machine. A link that a person follows is none.
+    """
+    if not {"cross-site", "same-site"}.intersection(_values(scope, b"sec-fetch-site")) or _values(scope, b"origin"):
+        return False
+    return _values(scope, b"sec-fetch-mode") != ["navigate"] or _values(scope, b"sec-fetch-dest") != ["document"]
+
+
 def _is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder}/")
 
@@ -153,6 +196,7 @@ def name_of(host: str) -> str | None:
 
 
 MIDDLEWARE = [
+    Middleware(Sealed),
     Middleware(Guard),
     # Starlette's own answer to Studio's question whether a page may call a private network is no.
     Middleware(

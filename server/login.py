@@ -23,8 +23,6 @@ _HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'",
-    "referrer-policy": "same-origin",  # no-referrer would make a form's Origin null
-    "x-content-type-options": "nosniff",
 }
 
 _FOLDER = Path(__file__).parents[1] / "templates"

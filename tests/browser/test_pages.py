@@ -60,14 +60,37 @@ def test_a_foreign_page_can_neither_read_nor_change_anything(
         page.goto(site)
         assert page.evaluate(CALLS, [served.url, {}]) == ["refused", "refused", "refused", "refused"]
         # Without a question first, and blind: what such a request does is done, whether or not the page may look.
-        assert page.evaluate(CALLS, [served.url, {"mode": "no-cors"}])[:3] == [0, 0, 0]
+        assert page.evaluate(CALLS, [served.url, {"mode": "no-cors"}])[:3] == ["refused"] * 3
     assert [thread["thread_id"] for thread in served.call("/threads/search", {})] == before != []
     assert complaints and all(said.startswith("console: ") for said in complaints)
     complaints.clear()
 
 
+EMBEDS = """async (paths) => Promise.all(paths.map((path) => new Promise((done) => {
+  const script = document.createElement("script");
+  script.onload = () => done("loaded");
+  script.onerror = () => done("refused");
+  script.src = path;
+  document.head.append(script);
+})))"""
+
+
+def test_a_foreign_page_cannot_tell_by_a_script_what_there_is(
+    served: DevServer, page: Page, complaints: list[str]
+) -> None:
+    wire = "/brain/ui/_nicegui_ws/socket.io/?EIO=4&transport=polling&j=0"
+    paths = ["/ok", "/brain/conversations/dt-001", "/brain/ui/conversations/one?id=dt-001", wire]
+    with elsewhere() as site:
+        page.goto(site)
+        assert page.evaluate(EMBEDS, [served.url + path for path in paths]) == ["refused"] * len(paths)
+        page.evaluate("url => { location = url }", f"{served.url}/brain/ui/conversations")  # a link is none
+        page.get_by_text("dt-001").wait_for()
+    assert complaints and all(said.startswith("console: ") for said in complaints)
+    complaints.clear()
+
+
 def test_a_page_of_the_server_itself_can(served: DevServer, page: Page, complaints: list[str]) -> None:
-    page.goto(f"{served.url}/ok")
+    page.goto(f"{served.url}/brain/ui/settings")
     read, made, wiped, _ = page.evaluate(CALLS, [served.url, {"headers": {"content-type": "application/json"}}])
     assert (read, made, wiped) == (200, 200, 403)
     complaints.clear()

@@ -22,7 +22,7 @@ from understudy.settings import current_settings
 
 TOKEN = "a-token-of-some-length"
 HTML = {"accept": "text/html,*/*"}
-ANSWERED = ["/", "/threads", "/brain/status", "/docs", "/openapi.json", "/metrics", "/ui/x", "/brain/ui/a", "/nowhere"]
+ANSWERED = ["/", "/threads", "/brain/status", "/openapi.json", "/metrics", "/ui/x", "/brain/ui/a", "/nowhere"]
 
 
 async def greet(request: Request) -> Response:
@@ -101,6 +101,30 @@ def test_a_refusal_says_why_as_a_problem() -> None:
         "status": 403,
         "detail": "this host is not served; BRAIN_ALLOWED_HOSTS names those that are",
     }
+
+
+def test_what_a_foreign_page_embeds_is_refused_though_no_origin_comes_with_it() -> None:
+    for site in ("cross-site", "same-site"):
+        for mode, dest in (("no-cors", "script"), ("no-cors", "image"), ("navigate", "iframe"), ("navigate", "object")):
+            asked = {"sec_fetch_site": site, "sec_fetch_mode": mode, "sec_fetch_dest": dest}
+            for path in ("/threads", "/brain/ui/", "/brain/status"):
+                answer = caller(**asked).get(path)
+                assert answer.status_code == 403 and "load this" in answer.json()["detail"], asked
+        followed = {"sec_fetch_site": site, "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+        assert caller(**followed).get("/brain/ui/").status_code == 200
+    for site in ("same-origin", "none"):
+        assert caller(sec_fetch_site=site, sec_fetch_mode="no-cors", sec_fetch_dest="image").get("/").status_code == 200
+    studio = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "cors", "sec_fetch_dest": "empty"}
+    assert caller(origin=guard.STUDIO, **studio).get("/threads").status_code == 200
+
+
+def test_every_answer_says_that_it_is_neither_guessed_at_nor_framed_nor_kept() -> None:
+    for path, status in (("/threads", 200), ("/brain/status", 200), ("/internal/truncate", 403), ("/docs", 403)):
+        answer = caller().get(path)
+        assert answer.status_code == status
+        assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["cache-control"] == "no-store"
+        assert answer.headers["referrer-policy"] == answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
 # Without a token
@@ -250,7 +274,7 @@ def test_who_looks_at_a_page_is_sent_to_the_log_in(token: str) -> None:
         answer = caller().get(path, headers=HTML)
         assert (answer.status_code, answer.headers["location"]) == (303, guard.LOGIN + wanted)
     assert caller().post("/brain/logout", headers=HTML).headers["location"] == guard.LOGIN
-    for path in ("/brain/status", "/brain/uix", "/threads", "/docs"):
+    for path in ("/brain/status", "/brain/uix", "/threads", "/openapi.json"):
         assert caller().get(path, headers=HTML).status_code == 401, path
     assert caller().post("/brain/ui", headers=HTML).status_code == 401
 

@@ -19,7 +19,7 @@ TOKEN = "a-token-of-some-length"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 NO_PROOF = [{}, {"x_auth_scheme": "langsmith"}, {"x_api_key": "lsv2_pt_0"}, {"authorization": "Bearer x"}]
 EVERYTHING = [
-    "/", "/info", "/threads", "/brain/status", "/docs", "/openapi.json", "/metrics", "/ui/x", "/brain/ui", "/mcp",
+    "/", "/info", "/threads", "/brain/status", "/openapi.json", "/metrics", "/ui/x", "/brain/ui", "/mcp",
     "/store/items", "/nowhere", "/ok/",
 ]  # fmt: skip
 
@@ -70,7 +70,7 @@ def test_nothing_but_health_is_answered_without_the_token(server: DevServer) -> 
 
 
 def test_the_token_opens_what_there_is(server: DevServer) -> None:
-    for path in ("/", "/info", "/docs", "/openapi.json", "/metrics"):
+    for path in ("/", "/info", "/openapi.json", "/metrics"):
         assert server.answer(path, **BEARER)[0] == 200, path
     assert server.answer("/threads/search", {}, x_api_key=TOKEN)[0] == 200
     assert server.answer("/internal/truncate", {}, **BEARER)[0] == 403
@@ -123,7 +123,7 @@ def test_a_person_logs_in(server: DevServer) -> None:
     assert (status, answered["location"]) == (303, "/brain/ui/x")
     session = answered["set-cookie"].partition(";")[0]
     assert server.answer("/threads/search", {}, cookie=session)[0] == 200
-    assert server.answer("/docs", cookie=session)[0] == 200
+    assert server.answer("/openapi.json", cookie=session)[0] == 200
     status, answered = server.answer("/brain/logout", b"", cookie=session)
     assert status == 303 and answered["set-cookie"].startswith('understudy_session="";')
 
