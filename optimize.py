@@ -19,7 +19,7 @@ from understudy.checkpoints.saver import open_checkpointer
 from understudy.checkpoints.versioning import BASELINE, ModuleVersioning
 from understudy.graph.optimization import create_optimization_workflow
 from understudy.intake import InputError, UnderstudyError
-from understudy.nodes.brain import Brain, WithBrain, own_brain
+from understudy.nodes.brain import Brain, NoGym, WithBrain, own_brain
 from understudy.nodes.faculty import Faculty
 from understudy.nodes.job import builder_for, forget
 from understudy.nodes.modules import PROGRAMS
@@ -179,7 +179,7 @@ async def waiting_runs(gym: Gym, threads: Iterable[str]) -> dict[str, list[dict[
 def gym_of(brain: Brain) -> Gym:
     """Return the gym, or say that there is none."""
     if brain.gym is None:
-        raise UnderstudyError("RL_GYM_ENABLED=false: there is nothing to learn from; set it to true")
+        raise NoGym("RL_GYM_ENABLED=false: there is nothing to learn from; set it to true")
     return brain.gym
 
 

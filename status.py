@@ -6,16 +6,11 @@ from typing import Any
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.host import losses
 from understudy.graph.due import outlook
-from understudy.intake import UnderstudyError
 from understudy.lm.roles import model_names
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, NoGym
 from understudy.nodes.modules import MODULES
 from understudy.readiness import Readiness, readiness
 from understudy.state import Context
-
-
-class NoGym(UnderstudyError):
-    """The command needs the gym, and it is switched off."""
 
 
 def status(brain: Brain) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from understudy.checkpoints.trials import WAITS, Ending, Trial, TrialRuns
 from understudy.checkpoints.versioning import BASELINE, LATEST, VersionError
 from understudy.intake import InputError, UnderstudyError, clean_text
 from understudy.nodes.betting import PairedBettingTest
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, NoGym
 from understudy.nodes.modules import PROGRAMS
 
 Origin = Literal["candidate", "published", "hand"]
@@ -54,10 +54,10 @@ def gym_of(brain: Brain) -> Gym:
     """Return the gym.
 
     Raises:
-        UnderstudyError: it is switched off.
+        NoGym: it is switched off.
     """
     if brain.gym is None:
-        raise UnderstudyError("RL_GYM_ENABLED=false: there is no gym; set it to true")
+        raise NoGym("RL_GYM_ENABLED=false: there is no gym; set it to true")
     return brain.gym
 
 

@@ -10,6 +10,7 @@ import dspy
 
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.versioning import BASELINE, LATEST, ModuleVersioning, VersionError
+from understudy.intake import UnderstudyError
 from understudy.lm.roles import at_once, get_student_lm
 from understudy.profile import Profile, load_profile, registered_profile
 from understudy.settings import Settings, current_settings
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 MOST_PROGRAMS = 500
 """Programs that are kept in memory."""
+
+
+class NoGym(UnderstudyError):
+    """The gym is needed, and it is switched off."""
 
 
 class Brain:

@@ -15,11 +15,11 @@ from understudy.checkpoints.file import GymError
 from understudy.checkpoints.versioning import NoVersion
 from understudy.intake import InputError, UnderstudyError, clean_text, public, shown_error, shown_key
 from understudy.losing import NotObserved
+from understudy.nodes.brain import NoGym
 from understudy.observing import ReplayError
 from understudy.optimize import NoRun
 from understudy.profile import ProfileError
 from understudy.settings import SettingsError
-from understudy.status import NoGym
 
 log = logging.getLogger("understudy")
 

@@ -6,14 +6,14 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from understudy.checkpoints.browsing import Conversations, Decisions
 from understudy.checkpoints.gym import Gym
 from understudy.events import WorkflowOutcome
 from understudy.intake import MAX_NAME, moment
-from understudy.nodes.brain import own_brain
 from understudy.observing import thread_of
-from understudy.optimize import gym_of
+from understudy.server.opening import opened
 from understudy.server.problems import Problem
 from understudy.server.shown import (
     MOST_LISTED,
@@ -87,6 +87,13 @@ class ConversationQuery(BaseModel):
     limit: Annotated[int, Field(ge=1, le=100)] = 50
 
 
+class IdConvertor(PathConvertor):
+    """An id of a host's own: it may hold slashes, and ends of lines too."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("id", IdConvertor())
 router = APIRouter(tags=["reading"])
 _UNKNOWN: Any = {404: {"description": "There is no such conversation."}}
 
@@ -94,16 +101,16 @@ _UNKNOWN: Any = {404: {"description": "There is no such conversation."}}
 @router.get("/decisions")
 def decisions(query: Annotated[DecisionQuery, Query()]) -> DecisionPage:
     """Return decisions, newest first. Of a text there are 500 characters; `cut` says that something is left out."""
-    return decision_page(gym_of(own_brain()), query)
+    return decision_page(opened()[1], query)
 
 
 @router.get("/conversations")
 def conversations(query: Annotated[ConversationQuery, Query()]) -> ConversationPage:
     """Return conversations, those that began last first."""
-    return conversation_page(gym_of(own_brain()), query)
+    return conversation_page(opened()[1], query)
 
 
-@router.get("/conversations/{conversation_id:path}", responses=_UNKNOWN)
+@router.get("/conversations/{conversation_id:id}", responses=_UNKNOWN)
 def conversation(
     conversation_id: Annotated[str, Path(description="URL-encoded; a slash in it may stay.", examples=["chat-7"])],
     after: Annotated[int, Query(ge=-1, le=LARGEST, description="From the `next` of the page before.")] = -1,
@@ -111,7 +118,7 @@ def conversation(
     limit: Annotated[int, Query(ge=1, le=200, description="How many events.")] = 100,
 ) -> Conversation:
     """Return a page of one conversation in the order it happened; messages are whole."""
-    return one_conversation(gym_of(own_brain()), conversation_id, after, limit, turn)
+    return one_conversation(opened()[1], conversation_id, after, limit, turn)
 
 
 def decision_page(gym: Gym, query: DecisionQuery) -> DecisionPage:

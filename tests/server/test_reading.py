@@ -91,7 +91,7 @@ def test_without_a_gym_it_says_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RL_GYM_ENABLED", "false")
     for path in ("/decisions", "/conversations", "/conversations/c1"):
         status, problem = api.ask(path)
-        assert status == 409 and "RL_GYM_ENABLED" in problem["detail"]
+        assert status == 503 and "RL_GYM_ENABLED" in problem["detail"]
 
 
 def test_every_filter_finds_what_it_says_and_pages_hold_each_once(api: Api, observed: Observed) -> None:
