@@ -16,6 +16,7 @@ from understudy.nodes.modules import PROGRAMS
 from understudy.server.pages.acting import act, button, chooser, confirmed
 from understudy.server.pages.figures import counted, number, percent, when
 from understudy.server.pages.frame import ROOT, Tag, asked, empty, facts, heading, link, page, section
+from understudy.showing import printable
 
 ENDED = 10
 """Ended tests on a page."""
@@ -137,7 +138,7 @@ def _test(one: dict[str, Any], draw: Any) -> None:
                 with ui.element("div").classes("course"), ui.element("picture"):
                     ui.element("source").props(f'media="(max-width: 640px)" srcset={source}&narrow=true')
                     picture = ui.element("img").props(f"src={source} loading=lazy")
-                picture.props["alt"] = f"The course of the test. {verdict_of(one)}"
+                picture.props["alt"] = printable(f"The course of the test. {verdict_of(one)}")
             with ui.element("div"):
                 _figures(one)
         with ui.element("div").classes("row ways"):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from nicegui import ui
 
@@ -175,7 +176,7 @@ def _all(seen: Seen, server: str) -> None:
         }
     )
     if seen.checkpoint_id and seen.thread_id:
-        state = f"{server}/threads/{seen.thread_id}/state/{seen.checkpoint_id}"
+        state = f"{server}/threads/{quote(seen.thread_id, safe='')}/state/{seen.checkpoint_id}"
         ui.link("State at this turn", state, new_tab=True)
 
 

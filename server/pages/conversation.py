@@ -108,8 +108,9 @@ def _head(found: Conversation, customer: Any, server: str, place: Element) -> No
         with ui.element("div").classes("row apart ways"):
             with ui.element("div").classes("row"):
                 base = urlencode({"baseUrl": server})
-                ui.link("Open in Studio", f"{STUDIO}/studio/thread/{found.thread_id}?{base}", new_tab=True)
-                ui.link("State of its thread", f"{server}/threads/{found.thread_id}/state", new_tab=True)
+                thread = quote(found.thread_id, safe="")  # a host may have chosen it
+                ui.link("Open in Studio", f"{STUDIO}/studio/thread/{thread}?{base}", new_tab=True)
+                ui.link("State of its thread", f"{server}/threads/{thread}/state", new_tab=True)
             button("Forget this conversation", lambda: _forgotten(found.conversation_id, place), "danger")
         with ui.element("details").classes("about"):
             Tag("summary", "Studio does not find it?")

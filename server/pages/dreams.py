@@ -1,7 +1,8 @@
 """What the last dream cycle made of real conversations, what was screened out and why, and the newest dreams."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from fastapi import Query
 from nicegui import ui
 
 from understudy.nodes.ab_life import gym_of
@@ -11,6 +12,7 @@ from understudy.server.pages.chat import bubble
 from understudy.server.pages.conversation import address
 from understudy.server.pages.figures import bars, counted, lasted, number, when, words
 from understudy.server.pages.frame import Tag, asked, empty, facts, heading, link, page, section
+from understudy.server.reading import LARGEST
 
 SHOWN = 20
 """Dreams on a page."""
@@ -42,7 +44,7 @@ class Dreams(NamedTuple):
 
 
 @page("/dreams")
-async def dreams(upto: int | None = None) -> None:
+async def dreams(upto: Annotated[int | None, Query(ge=0, le=LARGEST)] = None) -> None:
     """Show the last cycle and the newest dreams."""
     found = await asked(lambda brain: dreams_of(brain, upto))
     heading(

@@ -18,6 +18,7 @@ from understudy.reviewing import QUESTIONS
 from understudy.server.pages.figures import counted, percent, when
 from understudy.server.pages.frame import Tag, asked, empty, facts, heading, link, page, section
 from understudy.server.pages.jobs import TITLES, next_of
+from understudy.showing import printable
 from understudy.status import hours_to_drain
 
 LOST = {
@@ -193,7 +194,7 @@ def _course(points: Sequence[Point], ready_at: float) -> str:
         if point.versions[0] != before:
             before = point.versions[0]
             parts.append(_line(x(place) - step / 2, 14, x(place) - step / 2, bottom, "change"))
-            parts.append(f'<text x="{x(place) - step / 2:.1f}" y="10" text-anchor="middle">{escape(before)}</text>')
+            parts.append(f'<text x="{x(place) - step / 2:.1f}" y="10" text-anchor="middle">{escape(printable(before))}</text>')
     spots = " ".join(f"{x(place):.1f},{y(point.agreement):.1f}" for place, point in enumerate(points))
     parts.append(f'<polyline points="{spots}"/>')
     for place, point in enumerate(points):
@@ -202,7 +203,7 @@ def _course(points: Sequence[Point], ready_at: float) -> str:
             f" in {point.conversations} conversations, {', '.join(point.versions)}"
         )
         parts.append(f'<circle cx="{x(place):.1f}" cy="{y(point.agreement):.1f}" r="3.5">')
-        parts.append(f"<title>{escape(told)}</title></circle>")
+        parts.append(f"<title>{escape(printable(told))}</title></circle>")
     parts.append(f'<text x="{EDGE}" y="{HEIGHT - 4}">{when(points[0].begun)}</text>')
     parts.append(f'<text x="{right}" y="{HEIGHT - 4}" text-anchor="end">{when(points[-1].ended)}</text>')
     label = (
