@@ -25,6 +25,7 @@ from understudy.server import jobs
 from understudy.server.api import api
 from understudy.server.guard import DASHBOARD, MIDDLEWARE
 from understudy.server.login import ROUTES
+from understudy.server.logs import guard_logs
 from understudy.server.problems import answer
 from understudy.server.telling import HOST
 
@@ -88,6 +89,7 @@ async def no_dashboard(request: Request) -> Response:
 
 HAS_DASHBOARD = find_spec("nicegui") is not None  # an extra
 keep_posts_in_memory()
+guard_logs()
 app = FastAPI(routes=[*ROUTES], lifespan=scheduled, middleware=MIDDLEWARE, openapi_url=None)
 if HAS_DASHBOARD:
     from understudy.server.pages.mount import add_dashboard

@@ -10,7 +10,10 @@ from nicegui import app as dashboard
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from understudy.intake import UnderstudyError
 from understudy.server.pages.frame import ICON, PAGES, ROOT, head, missing
+from understudy.server.problems import Caught, status_of
+from understudy.showing import printable
 
 POLICY = "; ".join(
     (
@@ -32,7 +35,7 @@ BELOW = ("compared",)
 
 
 class Closed:
-    """Adds to every answer of the dashboard what a browser may load and who may frame it."""
+    """Adds to every answer of the dashboard what its pages may load; guard.py says the rest."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,8 +47,6 @@ class Closed:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("content-security-policy", POLICY)
-                headers["referrer-policy"] = "same-origin"  # no-referrer would make a form's Origin null
-                headers["x-content-type-options"] = "nosniff"
                 if headers.get("content-type", "").startswith("text/html"):
                     headers["cache-control"] = "no-store"
             await send(message)
@@ -57,9 +58,11 @@ def add_dashboard(app: FastAPI) -> None:
     """Mount the dashboard; must be called before the lifespan of the app is taken."""
     for name in (*(name for _, name, _ in PAGES), *BELOW):
         import_module(f"understudy.server.pages.{name}")
+    dashboard.add_middleware(Caught)
     dashboard.add_middleware(Closed)
     dashboard.add_exception_handler(404, no_page)
     dashboard.add_exception_handler(RequestValidationError, no_page)
+    dashboard.add_exception_handler(UnderstudyError, _no_answer)
     app.add_route(ROOT, _to_the_first)
     ui.run_with(
         app, mount_path=ROOT, title="understudy", favicon=ICON, dark=None, language="en-US", tailwind=False,
@@ -73,10 +76,20 @@ async def _to_the_first(request: Request) -> Response:
 
 async def no_page(request: Request, error: Exception) -> Response:
     """Answer that there is no such page, with a way on; a program that asks for a file gets one line."""
+    detail = getattr(error, "detail", "Not Found")
+    return _instead(request, 404, "There is no page of that name.", "" if detail == "Not Found" else detail)
+
+
+async def _no_answer(request: Request, error: Exception) -> Response:
+    """Answer what stands against an answer: a route that is no page has no place to say so."""
+    status = status_of(error) if isinstance(error, UnderstudyError) else 500
+    return _instead(request, status, "This cannot be shown.", str(error))
+
+
+def _instead(request: Request, status: int, what: str, why: str) -> Response:
     if "text/html" not in request.headers.get("accept", ""):
-        return PlainTextResponse("there is nothing of that name\n", 404)
-    with Client(ui.page("", title="No such page - understudy"), request=request) as client:
+        return PlainTextResponse(f"{printable(why or 'there is nothing of that name')}\n", status)
+    with Client(ui.page("", title=f"{what.rstrip('.')} - understudy"), request=request) as client:
         head("")
-        detail = getattr(error, "detail", "Not Found")
-        missing("There is no page of that name.", "" if detail == "Not Found" else detail)
-    return client.build_response(request, 404)
+        missing(what, why)
+    return client.build_response(request, status)

@@ -194,7 +194,9 @@ def _course(points: Sequence[Point], ready_at: float) -> str:
         if point.versions[0] != before:
             before = point.versions[0]
             parts.append(_line(x(place) - step / 2, 14, x(place) - step / 2, bottom, "change"))
-            parts.append(f'<text x="{x(place) - step / 2:.1f}" y="10" text-anchor="middle">{escape(printable(before))}</text>')
+            parts.append(
+                f'<text x="{x(place) - step / 2:.1f}" y="10" text-anchor="middle">{escape(printable(before))}</text>'
+            )
     spots = " ".join(f"{x(place):.1f},{y(point.agreement):.1f}" for place, point in enumerate(points))
     parts.append(f'<polyline points="{spots}"/>')
     for place, point in enumerate(points):
