@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from understudy.drawing import MOST_VERTICES, VERDICTS, Course, Point, as_svg, in_terminal, path_of
+from understudy.drawing import MOST_VERTICES, NARROW, VERDICTS, Course, Point, as_svg, in_terminal, path_of
 from understudy.nodes.betting import PairedBettingTest
 from understudy.tests.hostile import obeyed
 
@@ -167,3 +167,10 @@ def test_any_course_is_drawn(one, width, height, ascii):
     assert len(drawn) <= height and max(map(cell_len, drawn)) <= width
     assert not any(map(obeyed, drawn))
     assert one.outcome in texts(as_svg(one))
+
+
+def test_a_narrow_picture_says_the_same():
+    wide, narrow = as_svg(course(SHIFT[:40])), as_svg(course(SHIFT[:40]), NARROW)
+    assert ElementTree.fromstring(narrow).attrib["viewBox"] == "0 0 360 344"
+    assert max(x for x, _ in vertices(narrow, "polyline")) == NARROW
+    assert set(texts(narrow)) == set(texts(wide))
