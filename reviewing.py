@@ -5,7 +5,7 @@ teach, the sum of:
 
 - 1 if the module had no answer;
 - 1 if the two versions of a running A/B test answer the field differently: a label decides between them;
-- 0 to 1 by how far what happened speaks against the reading: the agent took another step than the predicted one
+- 0 to 1 by how far what happened speaks against what the brain said: the agent took another step than the predicted one
   (intent, next step); the end was as far from the predicted satisfaction; no conflict was seen where the matter failed;
 - 0 to 1 by how unsure the module was: 1 - confidence;
 - 0 to 0.5 by how rarely people have given the label that it gave: half of 1 / (1 + times);
@@ -181,7 +181,7 @@ def _asked(field: str, row: Unlabelled, given: Mapping[str, int], age: float) ->
     parts = {
         "it has no answer": float(not row.answered),
         "the two versions under test differ": float(row.differ),
-        "what happened speaks against the reading": _against(field, row) if row.answered else 0.0,
+        "what happened speaks against what the brain said": _against(field, row) if row.answered else 0.0,
         "the brain is unsure": 0.0 if row.confidence is None else 1 - row.confidence,
         "its label is rare": 0.5 / (1 + times) if row.answered else 0.0,
     }

@@ -62,24 +62,27 @@ COUNT_COLOURS = """async (png) => {
   const canvas = new OffscreenCanvas(image.width, image.height);
   const pen = canvas.getContext("2d");
   pen.drawImage(image, 0, 0);
-  const rgba = pen.getImageData(0, 0, image.width, image.height).data;
-  for (let coarse = 0; ; coarse++) {  // ever fewer colours, until they fit
-    const known = new Map(), rows = new Uint8Array((image.width + 1) * image.height);
-    for (let i = 0, at = 0; i < rows.length && known.size <= 256; i++) {
-      if (i % (image.width + 1) === 0) continue;  // each row begins with its filter, which is none
-      const [r, g, b] = [rgba[at], rgba[at + 1], rgba[at + 2]];
-      at += 4;
-      const near = ((r >> coarse) << 16) | ((g >> coarse) << 8) | (b >> coarse);
-      if (!known.has(near)) known.set(near, [known.size, r, g, b]);
-      rows[i] = known.get(near)[0];
-    }
-    if (known.size > 256) continue;
-    let text = "";
-    for (let i = 0; i < rows.length; i += 30000) text += String.fromCharCode(...rows.subarray(i, i + 30000));
-    return [image.width, image.height, [...known.values()].map(([_, ...rgb]) => rgb), btoa(text)];
+  const {data} = pen.getImageData(0, 0, image.width, image.height);
+  const pixels = new Uint32Array(data.buffer), counts = new Map(), numbers = new Map();
+  for (const pixel of pixels) counts.set(pixel, (counts.get(pixel) ?? 0) + 1);
+  const split = (pixel) => [pixel & 255, (pixel >> 8) & 255, (pixel >> 16) & 255];
+  const worth = (pixel) => {  // a line in colour is worth more than the edges of letters
+    const rgb = split(pixel);
+    return counts.get(pixel) * (1 + Math.max(...rgb) - Math.min(...rgb));
+  };
+  const palette = [...counts.keys()].sort((a, b) => worth(b) - worth(a)).slice(0, 256).map(split);
+  for (const pixel of counts.keys()) {
+    const [r, g, b] = split(pixel);
+    const far = palette.map((one) => Math.abs(one[0] - r) + Math.abs(one[1] - g) + Math.abs(one[2] - b));
+    numbers.set(pixel, far.indexOf(Math.min(...far)));
   }
+  const rows = new Uint8Array((image.width + 1) * image.height);  // each begins with its filter, which is none
+  pixels.forEach((pixel, at) => { rows[at + Math.floor(at / image.width) + 1] = numbers.get(pixel); });
+  let text = "";
+  for (let i = 0; i < rows.length; i += 30000) text += String.fromCharCode(...rows.subarray(i, i + 30000));
+  return [image.width, image.height, palette, btoa(text)];
 }"""
-"""What a browser makes of a picture: its size, a palette, and the rows in numbers of colours."""
+"""What a browser makes of a picture: its size, 256 of its colours, and the rows in numbers of these."""
 
 
 async def fill(folder: Path) -> None:

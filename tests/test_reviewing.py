@@ -61,7 +61,7 @@ def test_what_teaches_most_comes_first(brain: Brain, gym: Gym) -> None:
     found = queue(brain, brain.profile(None), "intent")
     assert [one.conversation_id for one in found] == ["disputed", "no answer", "other step", "unsure", "sure"]
     assert "the two versions under test differ" in found[0].reasons
-    assert found[2].reasons[0] == "what happened speaks against the reading"
+    assert found[2].reasons[0] == "what happened speaks against what the brain said"
     assert found[1].reasons == ("it has no answer",) and "the brain is unsure" in found[3].reasons
 
 

@@ -47,8 +47,8 @@ def counted(value: int, what: str) -> str:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Return a share, 0..1, as per cent."""
-    return f"{100 * share:.{digits}f} %"
+    """Return a share, 0..1, as per cent, which no line breaks."""
+    return f"{100 * share:.{digits}f}\u00a0%"
 
 
 def words(name: object) -> str:

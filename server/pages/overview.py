@@ -48,7 +48,7 @@ LIKENESS = (
 )
 """What is said of the module `response`."""
 
-WIDTH, HEIGHT, EDGE = 480, 120, 26
+WIDTH, HEIGHT, EDGE = 320, 110, 26
 """Of a course, in pixels of its picture; the edge is left for numbers."""
 
 
@@ -83,7 +83,7 @@ async def overview() -> None:
         " has to reach the mark. People are asked about hard turns first, so their labels make it lower than it is on"
         " average.",
     )
-    with ui.element("div").classes("cards broad"):
+    with ui.element("div").classes("cards"):
         for module in found.modules:
             _module(module)
     _guarantee(found)
