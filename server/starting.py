@@ -7,13 +7,15 @@ import sys
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from understudy.checkpoints.file import GymError
+from understudy.checkpoints.gym import Gym
 from understudy.server.guard import name_of
 from understudy.server.token import needed_token
-from understudy.settings import MAKE_TOKEN, SettingsError, is_local
+from understudy.settings import MAKE_TOKEN, SettingsError, current_settings, is_local
 
 
 def check_start() -> None:
-    """End the process, with one line, where settings are wrong or others could call without a token.
+    """End the process, with one line, where settings are wrong, others could call without a token, or no gym opens.
 
     LANGGRAPH_API_URL is where `langgraph dev` is about to listen, or its tunnel's address. An image has no such
     variable: there the lock sees who calls.
@@ -25,6 +27,11 @@ def check_start() -> None:
     url = os.environ.get("LANGGRAPH_API_URL")
     if url and token is None and not is_local(name_of(urlsplit(url).netloc) or ""):
         _stop(f"{url} can be reached by others: set BRAIN_API_TOKEN ({MAKE_TOKEN} makes one), or use --host 127.0.0.1")
+    if url:  # what LangGraph would say of its checkpointer is a traceback
+        try:
+            Gym(current_settings().rl_gym_db_path).close()
+        except GymError as error:
+            _stop(str(error))
 
 
 def _stop(why: str) -> NoReturn:

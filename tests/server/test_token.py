@@ -144,6 +144,7 @@ def test_another_machine_needs_the_token(server: DevServer) -> None:
     [
         (("--host", "0.0.0.0"), {}, "can be reached by others: set BRAIN_API_TOKEN"),  # also the process that reloads
         (("--no-reload",), {"BRAIN_API_TOKEN": "short-word"}, "BRAIN_API_TOKEN=***: must be 16 to 500 characters"),
+        (("--no-reload",), {"RL_GYM_DB_PATH": "."}, "check RL_GYM_DB_PATH"),
     ],
 )
 def test_what_would_be_open_or_is_set_wrong_does_not_start(
