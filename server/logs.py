@@ -6,14 +6,18 @@ from typing import Any
 from understudy.intake import UnderstudyError, public
 from understudy.showing import one_line, printable
 
+TOO_TALKATIVE = ("asgi", "langgraph_api", "langgraph_runtime_inmem", "uvicorn.error")
+"""Loggers that write bodies, what runs stream, frames of websockets, and headers with proofs, at DEBUG."""
+
 
 def guard_logs() -> None:
-    """Have the loggers of the libraries around write one plain line a record.
+    """Have the loggers of the libraries around write one plain line a record, and no words of anybody's.
 
-    LangGraph's access log writes a path as it was decoded, and at DEBUG every body; NiceGUI writes tracebacks, whose
-    message may quote anything, and whatever a browser's console says.
+    LangGraph's access log writes a path as it was decoded; NiceGUI writes tracebacks, whose message may quote anything,
+    and whatever a browser's console says.
     """
-    logging.getLogger("asgi").setLevel(logging.INFO)
+    for logger in map(logging.getLogger, TOO_TALKATIVE):
+        logger.setLevel(max(logging.INFO, logger.getEffectiveLevel()))
     logging.getLogger("langgraph_api.server").addFilter(plain)
     logging.getLogger("nicegui").addFilter(without_words)
 

@@ -16,6 +16,7 @@ import pytest
 from websockets.sync.client import connect
 
 from understudy.benchmarks.dev_server import DevServer, langgraph_dev
+from understudy.tests.test_nothing_leaves import found_below
 
 pytest.importorskip("langgraph_api")
 pytest.importorskip("nicegui")
@@ -39,8 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
         yield server
     log = server.log
     assert "GET /brain/conversations 200" in log and "[debug" in log, "the log is written"
-    written = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(server.gym.name)]
-    assert [path for path in written if WORD.encode() in path.read_bytes()] == [], "words outside the gym"
+    assert found_below(folder, WORD) == {}, "words outside the gym"
     assert "\x1b[2J" not in log and "\u202e" not in log, "a path is obeyed by a terminal"
     assert "Traceback" not in log
 
@@ -61,6 +61,7 @@ def test_what_is_told_is_shown_and_kept_nowhere_else(server: DevServer) -> None:
     server.call("/brain/observe", said)
     server.call("/brain/replied", {"conversation_id": ID, "text": f"Dear {WORD}", "action": WORD})
     server.call("/brain/labels", {"conversation_id": ID, "turn": 0, "fields": {"intent": "booking"}, "author": WORD})
+    server.post(server.thread(), input={"messages": [{"role": "user", "content": f"I am {WORD} too"}]})
     for body in ({**said, "profile": WORD}, {**said, WORD: 1}, {**said, "state": [WORD]}, {**said, "at": WORD}):
         assert server.answer("/brain/observe", body)[0] in (404, 422)
     shown = {path: read(server, path) for path in (*(f"/ui{page}" for page in PAGES), *ROUTES)}
@@ -92,7 +93,8 @@ def test_what_a_browser_sends_to_a_page_is_not_written_down(server: DevServer) -
     told = {"client_id": query["client_id"], "level": "error", "message": f"{WORD}\x1b[2J"}
     key = {"client_id": query["client_id"], "id": int(element), "listener_id": listener, "args": [f'"{WORD}"']}
     wire = f"ws://127.0.0.1:{server.port}/brain/ui/_nicegui_ws/socket.io/?{urlencode(query)}"
-    with connect(wire, proxy=None) as live:
+    secret = {"cookie": f"understudy_session={WORD}", "authorization": f"Bearer {WORD}"}
+    with connect(wire, additional_headers=secret, proxy=None) as live:
         live.send("40")
         while not str(live.recv(10)).startswith("40"):
             pass
