@@ -96,9 +96,10 @@ def _readings(turn: int, seen: Seen) -> None:
                 fields = reading["fields"]
                 with ui.element("tr"):
                     Tag("th", name).props("scope=row")
+                    main = MODULES[name].main_fields if name in MODULES else fields
+                    said = (f"{words(field)}: {value_of(fields.get(field))}" for field in main)
                     with ui.element("td"):
-                        for field in MODULES[name].main_fields if name in MODULES else fields:
-                            Tag("p", f"{words(field)}: {value_of(fields.get(field))}").classes("said")
+                        Tag("p", "\n".join(said)).classes("said")  # a cell could not scroll
                     sure = fields.get("confidence")
                     Tag("td", percent(sure) if isinstance(sure, int | float) else "").classes("num")
                     Tag("td", reading["version"]).classes("num")

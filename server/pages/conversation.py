@@ -76,9 +76,8 @@ def about(one: Summary, *more: str) -> None:
     tone = {"success": "good", "failure": "bad", "abandoned": "warn"}
     said = one.workflow_outcome or ("ended" if one.is_closed else "not ended")
     with ui.element("div").classes("about row"):
-        if one.began_at:
-            Tag("span", when(one.began_at))
-        Tag("span", counted(one.turns, "turn"))
+        began = [when(one.began_at)] if one.began_at else []
+        Tag("span", " · ".join([*began, counted(one.turns, "turn")]))
         Tag("span", said).classes(tone.get(said, ""))
         if one.user_satisfaction is not None:
             Tag("span", f"satisfaction {number(one.user_satisfaction, 2)} of 1")

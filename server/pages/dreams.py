@@ -107,21 +107,35 @@ def _reason(why: str) -> str:
 
 
 def _dream(dream: dict[str, Any], is_open: bool) -> None:
+    """Write the head of a dream, and all of it once somebody unfolds it: twenty whole ones are a thousand elements."""
     messages = dream["conversation"].get("messages") or []
-    with ui.element("details").classes("dream item").props("open" if is_open else ""):
+    with ui.element("details").classes("dream item").props("open" if is_open else "") as folded:
         with ui.element("summary"):
             Tag("b", words(dream["intent"]))
             Tag("span", "told anew" if dream["kind"] == "replay" else "invented").classes("tag")
             Tag("span", messages[0].get("text", "") if messages else "").classes("about first")
-        with ui.element("p").classes("about row"):
-            Tag("span", f"{counted(len(messages), 'message')}, {when(dream.get('at'))}, by {dream.get('model') or '–'}")
-            if dream["parents"]:
-                Tag("span", "made from")
-            for parent in dream["parents"]:
-                link(parent, address(parent))
-        with ui.element("div").classes("chat"):
-            for message in messages:
-                _message(message)
+
+    def fill() -> None:
+        if len(folded.default_slot.children) == 1:
+            with folded:
+                _all(dream, messages)
+
+    if is_open:
+        fill()
+    else:
+        folded.on("toggle", fill)
+
+
+def _all(dream: dict[str, Any], messages: list[dict[str, Any]]) -> None:
+    with ui.element("p").classes("about row"):
+        Tag("span", f"{counted(len(messages), 'message')}, {when(dream.get('at'))}, by {dream.get('model') or '–'}")
+        if dream["parents"]:
+            Tag("span", "made from")
+        for parent in dream["parents"]:
+            link(parent, address(parent))
+    with ui.element("div").classes("chat"):
+        for message in messages:
+            _message(message)
 
 
 def _message(message: dict[str, Any]) -> None:

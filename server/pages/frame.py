@@ -131,6 +131,8 @@ def link(text: object, path: str, *, new_tab: bool = False) -> Tag:
 
 def prose(text: str) -> Element:
     """Write a paragraph; commands in backquotes stand out."""
+    if "`" not in text:
+        return Tag("p", text)
     with ui.element("p") as paragraph:
         for n, part in enumerate(text.split("`")):
             Tag("code" if n % 2 else "span", part)

@@ -75,10 +75,11 @@ def settings_by_subject(brain: Brain) -> dict[str, list[Setting]]:
 def _row(one: Setting) -> None:
     with ui.element("tr").classes("" if one.default is None else "changed"):
         Tag("th", one.name).props("scope=row")
-        with ui.element("td"):
-            for value in one.values:
-                Tag("div", value)
-        Tag("td", "" if one.default is None else f"default {one.default}").classes("about")
+        values = Tag("td", "\n".join(one.values)).classes("said")
+        if one.default is None:
+            values.props("colspan=2")
+        else:
+            Tag("td", f"default {one.default}").classes("about")
 
 
 def _plain(name: str, value: Any) -> list[str]:

@@ -63,10 +63,11 @@ def _fill(gym: Path) -> None:
     brain.gym.dreams.keep(
         [
             {
-                "dream_id": "d", "profile": "default", "cycle": "c", "kind": "replay", "parents": [PARENT],
+                "dream_id": name, "profile": "default", "cycle": "c", "kind": "replay", "parents": [PARENT],
                 "lenders": [], "intent": "inquiry", "conversation": talk, "model": HOSTILE, "prompt_hash": "",
                 "sketch": b"",
             }
+            for name in ("folded", "open")
         ]
     )  # fmt: skip
     brain.gym.close()
@@ -128,7 +129,13 @@ def test_hostile_texts_stay_texts(dashboard: DevServer, page: Page) -> None:
         page.goto(f"{dashboard.url}/brain/ui{path}")
         page.get_by_text(SHOWN).first.wait_for()
         assert page.locator("main img").count() == 0 and "obeyed" not in page.title()
-    parent = page.get_by_role("link", name=PARENT)
+    folded = page.locator("details.dream").nth(1)
+    assert folded.locator(".bubble").count() == 0
+    folded.locator("summary").focus()
+    page.keyboard.press("Enter")
+    folded.locator(".bubble .said").get_by_text(SHOWN).wait_for()
+    assert page.locator("main img").count() == 0 and "obeyed" not in page.title()
+    parent = folded.get_by_role("link", name=PARENT)
     assert parent.get_attribute("href") == "/brain/ui/conversations/one?id=%3Ci%3Ec%3C%2Fi%3E%2F1%3Fa%23b"
     page.goto(f"{dashboard.url}/brain/ui/ab")
     page.get_by_text("<b>bold</b>, profile default").wait_for()
