@@ -71,8 +71,9 @@ def status(name: str | None, picture: Path | None, as_json: bool) -> None:
     (AB_ALPHA). Beside it stand what answers of both cost, and the share of closed conversations without evidence.
     """
     from understudy.drawing import as_svg, course_of, in_terminal
-    from understudy.nodes.ab_life import NoTest, find, gym_of, statistics
+    from understudy.nodes.ab_life import NoTest, find, statistics
     from understudy.nodes.ab_test import look_around
+    from understudy.nodes.brain import gym_of
 
     brain = open_brain()
     look_around(brain)
@@ -160,7 +161,7 @@ def stop(name: str | None, as_json: bool) -> None:
 @JSON
 def suggestions(conversation: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """Show what a personal touch would have changed."""
-    from understudy.nodes.ab_life import gym_of
+    from understudy.nodes.brain import gym_of
 
     found = gym_of(open_brain()).suggestions(conversation, status, limit)
     if as_json:

@@ -10,10 +10,10 @@ from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.private import make_private, write_private
 from understudy.drawing import as_svg, course_of, in_terminal
 from understudy.nodes.ab_life import statistics
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.modules import MODULES
 from understudy.nodes.scoring import mean
-from understudy.optimize import gym_of, optimize
+from understudy.optimize import optimize
 from understudy.replay import replay
 from understudy.settings import Settings
 

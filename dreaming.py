@@ -10,10 +10,10 @@ from langchain_core.runnables import RunnableConfig
 from understudy.checkpoints.file import explained
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.graph.dream import create_dream_workflow
-from understudy.nodes.brain import Brain, WithBrain, own_brain
+from understudy.nodes.brain import Brain, WithBrain, gym_of, own_brain
 from understudy.nodes.memory import forget_cycle
 from understudy.nodes.recall import next_cycle
-from understudy.optimize import NoRun, alone, gym_of
+from understudy.optimize import NoRun, alone
 
 STEPS = 20_000
 """Steps of the graph at most: more than three tries of the most dreams take, eight at a time."""

@@ -21,11 +21,11 @@ from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.trials import WAITS, Ending
 from understudy.checkpoints.versioning import LATEST, ModuleVersioning
 from understudy.intake import InputError
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.job import learnt_from
 from understudy.nodes.modules import PROGRAMS
 from understudy.observing import thread_of
-from understudy.optimize import alone, gym_of, versioning_of, waiting_runs
+from understudy.optimize import alone, versioning_of, waiting_runs
 
 CUSTOMER_KEYS = ("id", "customer_id")
 """Keys of a customer object that are looked at when only a value is given."""

@@ -14,12 +14,13 @@ from langgraph.types import Command
 
 from understudy.checkpoints.file import explained
 from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.lease import is_locked
 from understudy.checkpoints.private import make_private
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.checkpoints.versioning import BASELINE, ModuleVersioning
 from understudy.graph.optimization import create_optimization_workflow
 from understudy.intake import InputError, UnderstudyError
-from understudy.nodes.brain import Brain, NoGym, WithBrain, own_brain
+from understudy.nodes.brain import Brain, WithBrain, gym_of, own_brain
 from understudy.nodes.faculty import Faculty
 from understudy.nodes.job import builder_for, forget
 from understudy.nodes.modules import PROGRAMS
@@ -176,13 +177,6 @@ async def waiting_runs(gym: Gym, threads: Iterable[str]) -> dict[str, list[dict[
     return waiting
 
 
-def gym_of(brain: Brain) -> Gym:
-    """Return the gym, or say that there is none."""
-    if brain.gym is None:
-        raise NoGym("RL_GYM_ENABLED=false: there is nothing to learn from; set it to true")
-    return brain.gym
-
-
 def find_run(brain: Brain, run_id: str) -> dict[str, Any]:
     """Return the report of a run; `last` is the newest.
 
@@ -276,14 +270,7 @@ def _faculty(module: str) -> Faculty:
 
 def is_busy(folder: Path, what: str) -> bool:
     """Say whether a process is doing that for the profile of the folder; see `alone`."""
-    try:
-        with open(folder / f".{what}", "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # there is no such file, or its disk cannot lock
-        return False
-    return False
+    return is_locked(folder / f".{what}")
 
 
 @contextmanager

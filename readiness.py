@@ -28,9 +28,9 @@ from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.readiness import Known, evidenced, of_profile, truths, turns_of
 from understudy.checkpoints.trials import Trial
 from understudy.events import SOURCES, BrainDecision, WorkflowOutcome
-from understudy.nodes.ab_life import gym_of, in_a_sentence, lost
+from understudy.nodes.ab_life import in_a_sentence, lost
 from understudy.nodes.bound import lower_bound
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.faculty import Faculty
 from understudy.nodes.modules import MODULES
 from understudy.nodes.turns import is_closed, silent_since

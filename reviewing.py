@@ -26,9 +26,8 @@ from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.review import Unlabelled, label_counts, labelled_since, take_back, unlabelled
 from understudy.events import BrainDecision, Event, Label
 from understudy.intake import InputError
-from understudy.nodes.ab_life import gym_of
 from understudy.nodes.ab_test import settle
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.labels import fitting
 from understudy.nodes.modules import MODULES
 from understudy.nodes.scoring import agreeing

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.host import losses
 from understudy.graph.due import outlook
 from understudy.lm.roles import model_names
-from understudy.nodes.brain import Brain, NoGym
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.modules import MODULES
 from understudy.readiness import Readiness, readiness
 from understudy.state import Context
@@ -15,7 +14,7 @@ from understudy.state import Context
 
 def status(brain: Brain) -> dict[str, Any]:
     """Return what `understudy status --json` prints."""
-    gym, profile = _gym(brain), brain.profile(None)
+    gym, profile = gym_of(brain), brain.profile(None)
     counts = gym.counts()
     return {
         "decisions": counts["decisions"],
@@ -41,14 +40,14 @@ def status(brain: Brain) -> dict[str, Any]:
 
 def hours_to_drain(brain: Brain, backlog: int) -> float | None:
     """Return how long the turns that wait will take, in hours; None before the first turn has been read."""
-    latency = _gym(brain).recent_latency_ms()
+    latency = gym_of(brain).recent_latency_ms()
     hours = backlog * latency / brain.parallel / 3_600_000 if latency else None
     return 0.0 if not backlog else hours and round(hours, 3)
 
 
 def exported(brain: Brain) -> Iterator[dict[str, Any]]:
     """Yield every decision with the conversation before it and its evidence."""
-    gym = _gym(brain)
+    gym = gym_of(brain)
     for decision in gym.decisions():
         history = gym.history(decision.conversation_id, decision.history_upto, decision.history_upto + 1)
         evidence = gym.evidence(decision.conversation_id, decision.turn)
@@ -72,9 +71,3 @@ def _rates(kinds: dict[str, int]) -> dict[str, float]:
     faults = sum(n for kind, n in kinds.items() if kind[:1].isupper())
     turns = kinds.get("answered", 0) + faults
     return {"turns": turns, **{kind: round(n / turns, 4) for kind, n in kinds.items()}}
-
-
-def _gym(brain: Brain) -> Gym:
-    if brain.gym is None:
-        raise NoGym("RL_GYM_ENABLED=false: there is no gym; set it to true")
-    return brain.gym

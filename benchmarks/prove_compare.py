@@ -14,11 +14,11 @@ from typing import Any
 from understudy.benchmarks.prove_ollama import Line, Trial
 from understudy.events import Line as Said
 from understudy.nodes.ab_life import begin, statistics
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.job import with_instruction
 from understudy.nodes.modules import PROGRAMS
 from understudy.nodes.personalize import MessagePersonalizer
-from understudy.optimize import gym_of, optimize
+from understudy.optimize import optimize
 from understudy.replay import replay
 from understudy.settings import Settings
 

@@ -17,7 +17,7 @@ import dspy
 from understudy.benchmarks.prove_ollama import Line, Trial
 from understudy.dreaming import dream
 from understudy.lm.adapter import AnswerAdapter
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.customer_data import finds
 from understudy.nodes.job import builder_for
 from understudy.nodes.memory import Memory, memory_of
@@ -25,7 +25,7 @@ from understudy.nodes.modules import PROGRAMS
 from understudy.nodes.recall import intent_of
 from understudy.nodes.scoring import content
 from understudy.nodes.screen import Screen
-from understudy.optimize import gym_of, optimize
+from understudy.optimize import optimize
 from understudy.replay import replay
 from understudy.settings import Settings
 

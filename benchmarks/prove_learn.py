@@ -27,9 +27,9 @@ from understudy.benchmarks.prove_ollama import Line, Trial
 from understudy.checkpoints.versioning import VersionError
 from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.teacher import EmbeddedTeacher
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.modules import MODULES
-from understudy.optimize import gym_of, optimize
+from understudy.optimize import optimize
 from understudy.replay import replay
 from understudy.settings import Settings
 from understudy.state import Context

@@ -1,10 +1,12 @@
 """A lease: of several processes that ask for it one holds it, as long as it renews it."""
 
+import fcntl
 import logging
 import os
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -95,3 +97,15 @@ class Lease:
         if not held:
             self._on_taken()
         return self._seconds / 3
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether a process holds a file's lock (flock)."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no such file, or its disk cannot lock
+        return False
+    return False

@@ -24,8 +24,7 @@ from understudy.checkpoints.gym import Gym
 from understudy.demo import BUNDLED, run_demo
 from understudy.dreaming import dream
 from understudy.embed import Understudy
-from understudy.nodes.brain import Brain
-from understudy.optimize import gym_of
+from understudy.nodes.brain import Brain, gym_of
 from understudy.settings import Settings
 from understudy.tests.browser.chromium import SCHEMES, chromium, open_page
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from understudy.checkpoints.file import LOCAL_DISK, GymError
+from understudy.checkpoints.lease import is_locked
 
 SECONDS_TO_END = 3
 """From SIGTERM to SIGKILL."""
@@ -48,14 +49,7 @@ def place(gym: Path) -> Iterator[IO[bytes] | None]:
 
 def is_at_work(gym: Path) -> bool:
     """Say whether a process of this gym lives, whoever started it."""
-    try:
-        with open(_file(gym), "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # there is no such file, or its disk cannot lock
-        return False
-    return False
+    return is_locked(_file(gym))
 
 
 def result(gym: Path) -> dict[str, Any] | None:

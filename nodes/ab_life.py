@@ -13,12 +13,11 @@ from statistics import fmean
 from typing import Any, Literal
 
 from understudy.checkpoints.file import now
-from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.trials import WAITS, Ending, Trial, TrialRuns
 from understudy.checkpoints.versioning import BASELINE, LATEST, VersionError
 from understudy.intake import InputError, UnderstudyError, clean_text
 from understudy.nodes.betting import PairedBettingTest
-from understudy.nodes.brain import Brain, NoGym
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.modules import PROGRAMS
 
 Origin = Literal["candidate", "published", "hand"]
@@ -48,17 +47,6 @@ log = logging.getLogger("understudy")
 
 class NoTest(UnderstudyError):
     """There is no such A/B test."""
-
-
-def gym_of(brain: Brain) -> Gym:
-    """Return the gym.
-
-    Raises:
-        NoGym: it is switched off.
-    """
-    if brain.gym is None:
-        raise NoGym("RL_GYM_ENABLED=false: there is no gym; set it to true")
-    return brain.gym
 
 
 def begin(

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from understudy.checkpoints.trials import Ending, Trial
 from understudy.checkpoints.versioning import LATEST
 from understudy.intake import InputError, UnderstudyError
-from understudy.nodes.ab_life import LEAST_CONVERSATIONS, begin, conclude, declare, enrol, gym_of, statistics, take
+from understudy.nodes.ab_life import LEAST_CONVERSATIONS, begin, conclude, declare, enrol, statistics, take
 from understudy.nodes.ab_test import Pair, answer_both
-from understudy.nodes.brain import Brain, own_brain
+from understudy.nodes.brain import Brain, gym_of, own_brain
 from understudy.nodes.scoring import FAILED
 
 MetricFn = Callable[[Any], Any]

@@ -150,6 +150,18 @@ def end_of_log(context: Context | None) -> int | None:
     return context.upto if isinstance(context, WithBrain) else None
 
 
+def gym_of(brain: Brain) -> Gym:
+    """Return the gym.
+
+    Raises:
+        NoGym: it is switched off.
+        GymError: it cannot be opened.
+    """
+    if brain.gym is None:
+        raise NoGym("RL_GYM_ENABLED=false: there is no gym; set it to true")
+    return brain.gym
+
+
 @cache
 def own_brain() -> Brain:
     """Return the brain of this process, with the settings of its environment."""

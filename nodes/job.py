@@ -11,10 +11,10 @@ from langgraph.errors import NodeError
 from langgraph.types import Command
 from typing_extensions import TypedDict
 
-from understudy.intake import UnderstudyError, public
+from understudy.intake import public
 from understudy.lm.adapter import AnswerAdapter
 from understudy.lm.errors import ModelError
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.dataset import READ_BY_RESPONSE, Dataset, DatasetBuilder
 from understudy.nodes.faculty import Faculty, seen_by_nobody
 from understudy.nodes.modules import MODULES, PROGRAMS
@@ -67,12 +67,10 @@ def builder_for(brain: Brain, profile: str | None, **options: Any) -> DatasetBui
     """Return what builds the datasets of a profile.
 
     Raises:
-        UnderstudyError: there is no gym.
+        NoGym: it is switched off.
     """
-    if brain.gym is None:
-        raise UnderstudyError("RL_GYM_ENABLED=false: there is nothing to learn from; set it to true")
     return DatasetBuilder(
-        brain.gym,
+        gym_of(brain),
         brain.profile(profile),
         history_messages=brain.settings.brain_history_messages,
         idle_hours=brain.settings.brain_conversation_idle_hours,

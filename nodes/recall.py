@@ -19,8 +19,7 @@ from understudy.checkpoints.dreams import MOST_DREAMS
 from understudy.checkpoints.file import now
 from understudy.checkpoints.gym import Gym
 from understudy.intake import InputError, short_name
-from understudy.nodes.ab_life import gym_of
-from understudy.nodes.brain import Brain, brain_of
+from understudy.nodes.brain import Brain, brain_of, gym_of
 from understudy.nodes.job import builder_for
 from understudy.nodes.turns import Turn
 from understudy.profile import Profile

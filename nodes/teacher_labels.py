@@ -27,7 +27,7 @@ from understudy.lm.errors import AnswerEndless, AnswerError, AnswerTimeout, Mode
 from understudy.lm.prompt import form, tokens, written
 from understudy.lm.repair import fields_of
 from understudy.lm.roles import get_teacher_lm, model_names, talkers
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.faculty import Score, seen_by_nobody, with_labels
 from understudy.nodes.goals import Phrases
 from understudy.nodes.labels import check_labels
@@ -143,12 +143,11 @@ async def label_by_teacher(
     Raises:
         SettingsError: LM_PROVIDER=embedded.
         NoTeacher: the model server cannot answer; what was written before is kept.
-        UnderstudyError: there is no gym.
+        NoGym: it is switched off.
     """
     settings = brain.settings
     _check(settings)
-    if (gym := brain.gym) is None:
-        raise UnderstudyError("RL_GYM_ENABLED=false: there is nothing to label; set it to true")
+    gym = gym_of(brain)
     silent_since = datetime.now(UTC) - timedelta(hours=settings.brain_conversation_idle_hours)
     moment = silent_since.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     name = model_names(settings)["teacher"]

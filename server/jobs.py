@@ -20,9 +20,9 @@ from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.jobs import DREAM, OPTIMIZE, SCHEDULER
 from understudy.graph.child import Child, place
 from understudy.graph.schedule import COMMANDS, MOST_RUNS, OURS, RUN_ID, sayable
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.recall import next_cycle
-from understudy.optimize import NoRun, gym_of, is_busy, waiting_runs
+from understudy.optimize import NoRun, is_busy, waiting_runs
 from understudy.server.problems import Problem
 
 log = logging.getLogger("understudy")

@@ -1,7 +1,7 @@
 """What a route works with: this process's brain and its gym, or a problem that says which setting is in the way."""
 
 from understudy.checkpoints.gym import Gym
-from understudy.nodes.brain import Brain, own_brain
+from understudy.nodes.brain import Brain, gym_of, own_brain
 from understudy.profile import ProfileError
 from understudy.server.problems import Problem
 
@@ -25,19 +25,19 @@ def opened() -> tuple[Brain, Gym]:
     """Return the brain of this process and its gym.
 
     Raises:
-        Problem: RL_GYM_ENABLED is false, or BRAIN_PROFILE cannot be used.
+        NoGym: RL_GYM_ENABLED is false.
+        Problem: BRAIN_PROFILE cannot be used.
         GymError: the gym cannot be used.
     """
     brain = usable()
-    if (gym := brain.gym) is None:
-        raise Problem(503, "RL_GYM_ENABLED=false: there is no gym; set it to true")
-    return brain, gym
+    return brain, gym_of(brain)
 
 
 def watching() -> tuple[Brain, Gym]:
     """Return what `opened` does, if conversations are observed at all.
 
     Raises:
+        NoGym: RL_GYM_ENABLED is false.
         Problem: as `opened` does, or BRAIN_ENABLED is false.
         GymError: the gym cannot be used.
     """

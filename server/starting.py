@@ -27,7 +27,7 @@ def check_start() -> None:
     url = os.environ.get("LANGGRAPH_API_URL")
     if url and token is None and not is_local(name_of(urlsplit(url).netloc) or ""):
         _stop(f"{url} can be reached by others: set BRAIN_API_TOKEN ({MAKE_TOKEN} makes one), or use --host 127.0.0.1")
-    if url:  # what LangGraph would say of its checkpointer is a traceback
+    if url and current_settings().rl_gym_enabled:  # what LangGraph would say of its checkpointer is a traceback
         try:
             Gym(current_settings().rl_gym_db_path).close()
         except GymError as error:

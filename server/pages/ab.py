@@ -9,9 +9,9 @@ from nicegui import app, ui
 
 from understudy.drawing import NARROW, WIDTH, as_svg, course_of
 from understudy.nodes import ab_life
-from understudy.nodes.ab_life import LEAST_CONVERSATIONS, NoTest, begin, gym_of, statistics
+from understudy.nodes.ab_life import LEAST_CONVERSATIONS, NoTest, begin, statistics
 from understudy.nodes.ab_test import LOOK_SECONDS, look_around
-from understudy.nodes.brain import Brain, own_brain
+from understudy.nodes.brain import Brain, gym_of, own_brain
 from understudy.nodes.modules import PROGRAMS
 from understudy.server.pages.acting import act, button, chooser, confirmed
 from understudy.server.pages.figures import counted, number, percent, when

@@ -11,8 +11,7 @@ from nicegui.element import Element
 
 from understudy.forgetting import MOST_REWRITTEN, forget
 from understudy.intake import UnderstudyError
-from understudy.nodes.brain import Brain
-from understudy.optimize import gym_of
+from understudy.nodes.brain import Brain, gym_of
 from understudy.server.guard import STUDIO
 from understudy.server.pages.acting import button, confirmed
 from understudy.server.pages.beside import NEAR, beside, values_of

@@ -6,8 +6,7 @@ from nicegui import ui
 from pydantic import ValidationError
 
 from understudy.intake import shape_error
-from understudy.nodes.brain import Brain
-from understudy.optimize import gym_of
+from understudy.nodes.brain import Brain, gym_of
 from understudy.server.pages.acting import chooser, entry, given
 from understudy.server.pages.conversation import about, address
 from understudy.server.pages.frame import ROOT, Tag, asked, empty, heading, link, page

@@ -5,8 +5,7 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import Query
 from nicegui import ui
 
-from understudy.nodes.ab_life import gym_of
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.recall import why_not
 from understudy.server.pages.chat import bubble
 from understudy.server.pages.conversation import address

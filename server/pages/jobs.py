@@ -8,8 +8,8 @@ from nicegui import ui
 
 from understudy.checkpoints.jobs import DREAM, OPTIMIZE, RETENTION
 from understudy.graph.due import outlook
-from understudy.nodes.brain import Brain
-from understudy.optimize import gym_of, waiting_runs
+from understudy.nodes.brain import Brain, gym_of
+from understudy.optimize import waiting_runs
 from understudy.report import diff
 from understudy.server.jobs import STARTED, Kind
 from understudy.server.jobs import runs as runs_of

@@ -9,8 +9,7 @@ from nicegui import ui
 
 from understudy.checkpoints.host import losses
 from understudy.graph.due import outlook
-from understudy.nodes.ab_life import gym_of
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.nodes.modules import MODULES
 from understudy.nodes.response import RESPONSE
 from understudy.readiness import BLOCK, LEAST, MOST, MOST_FAULTS, Point, Readiness, readiness, rests_on

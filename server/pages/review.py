@@ -14,8 +14,7 @@ from nicegui.element import Element
 from nicegui.events import KeyEventArguments
 
 from understudy.intake import UnderstudyError, clean_text
-from understudy.nodes.ab_life import gym_of
-from understudy.nodes.brain import Brain
+from understudy.nodes.brain import Brain, gym_of
 from understudy.profile import Profile
 from understudy.reviewing import (
     NEWEST,
@@ -296,10 +295,14 @@ async def review(field: str = "intent") -> None:
     desk.place = ui.element("div").classes("review")
     ui.keyboard(on_key=desk.key, repeating=False)
     name_box.on("change", lambda event: desk.name(str(event.args)), js_handler="(e) => emit(e.target.value)")
+
+    def remember() -> None:
+        kept = str(app.storage.tab.get(NAME, ""))
+        if kept and not desk.author:  # else it would wipe what is being typed
+            desk.author = name_box.props["value"] = kept
+
+    ui.context.client.on_connect(remember)
     await desk.go_on()
-    await ui.context.client.connected()
-    desk.name(str(app.storage.tab.get(NAME, "")))
-    name_box.props["value"] = desk.author
 
 
 def _desk(brain: Brain, wanted: str) -> tuple[_Desk, list[str]]:
