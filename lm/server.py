@@ -7,6 +7,7 @@ the count of calls is true for the whole process.
 
 import asyncio
 import os
+import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -58,6 +59,12 @@ FRESH_SECONDS = 60.0
 _NOT_ITS_FAULT = (ModelMissing, RequestRefused, AnswerEndless, PromptTooLong)
 
 
+@cache
+def _trusted(trust_env: bool) -> ssl.SSLContext:
+    """Return whose certificates are believed; to read them takes 20 ms, also for a client that needs none."""
+    return httpx.create_ssl_context(trust_env=trust_env)
+
+
 class ModelServer:
     """The calls to one address: each in one of a few places, tried again when that may help, held back when not.
 
@@ -72,12 +79,12 @@ class ModelServer:
         self.url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))  # a password is in no message
         # No connection is kept: one that the server closes meanwhile would fail the next call, and opening one costs
         # nothing beside an answer.
-        self._limits = httpx.Limits(max_keepalive_connections=0)
         self.http: dict[str, Any] = {
-            "limits": self._limits,
+            "limits": httpx.Limits(max_keepalive_connections=0),
             "follow_redirects": False,
             "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS),
             "trust_env": remote,
+            "verify": _trusted(remote),
         }
         if parts.username is not None:
             self.http["auth"] = (unquote(parts.username), unquote(parts.password or ""))
@@ -96,7 +103,7 @@ class ModelServer:
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """Return what carries the calls, and gives up an answer that never ends."""
-        return _Bounded(limits=self._limits, trust_env=bool(self.http["trust_env"]))
+        return _Bounded(**{name: self.http[name] for name in ("limits", "trust_env", "verify")})
 
     def check(self) -> None:
         """Say at once, in any thread, that calls are held back; ServerDown says until when."""

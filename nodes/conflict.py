@@ -1,6 +1,7 @@
 """The conflict monitor: what kind of trouble does the customer's message show?"""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import dspy
@@ -37,6 +38,7 @@ class MonitorConflict(dspy.Signature):
     reasoning: str = dspy.OutputField(desc="the words that decided, in one sentence")
 
 
+@cache
 def signature(profile: Profile) -> type[dspy.Signature]:
     """Return the signature with the profile's conflict types."""
     return with_labels(MonitorConflict, profile.conflict_types, "conflict_type")

@@ -1,6 +1,7 @@
 """The goal decomposer: what does the customer want to reach, in which parts, and which data are there for it?"""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any
 
 import dspy
@@ -30,6 +31,7 @@ class DecomposeGoals(dspy.Signature):
     required_info: Phrases = dspy.OutputField()
 
 
+@cache
 def signature(profile: Profile) -> type[dspy.Signature]:
     """Return the signature with the profile's goals and data."""
     labelled = with_labels(DecomposeGoals, profile.goals, "main_goal", "sub_goals")

@@ -1,6 +1,7 @@
 """The intent predictor: what does the customer want, and what should the agent do next?"""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import dspy
@@ -28,6 +29,7 @@ class PredictIntent(dspy.Signature):
     confidence: Score = dspy.OutputField(desc="the probability that intent is right")
 
 
+@cache
 def signature(profile: Profile) -> type[dspy.Signature]:
     """Return the signature with the profile's intents and next steps."""
     intents = {label: intent.description for label, intent in profile.intents.items()}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any
 
 import dspy
@@ -42,6 +43,7 @@ class ProposeResponse(dspy.Signature):
     reasoning: str = dspy.OutputField(desc="why this reply, in one sentence")
 
 
+@cache
 def signature(profile: Profile) -> type[dspy.Signature]:
     """Return the signature with the profile's tones."""
     return with_labels(ProposeResponse, dict.fromkeys(profile.tones, ""), "tone")
