@@ -116,7 +116,7 @@ def test_what_is_said_is_shown_to_the_understudy_and_read(home: Path) -> None:
         ended = exchange(port, "POST", "/outcome", b'{"helped": true}', cookie=f"chat={name}")
         assert b'set-cookie: chat="";' in ended
         for _ in range(600):
-            if rows("SELECT count(*) FROM brain_decisions") == [(2,)]:
+            if rows("SELECT count(workflow_outcome) FROM brain_decisions") == [(2,)]:
                 break
             time.sleep(0.05)
     assert kept() == [
