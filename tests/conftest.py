@@ -5,9 +5,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from understudy.lm.roles import get_lm
 from understudy.lm.server import server_at
@@ -21,9 +23,11 @@ hypothesis.settings.load_profile("calm")
 
 REMEMBERED = (current_settings, own_brain, get_lm, server_at)
 LONGEST = (
-    "test_cli.py", "test_dev.py", "test_optimization.py", "test_dream.py", "test_ollama.py", "test_serve.py",
-    "test_ab_test.py", "test_shadow.py", "test_api.py", "test_nothing_leaves.py", "test_dashboard.py", "test_token.py",
+    "test_conversations.py", "test_cli.py", "test_dev.py", "test_optimization.py", "test_dream.py", "test_ollama.py",
+    "test_serve.py", "test_ab_test.py", "test_shadow.py", "test_api.py", "test_nothing_leaves.py", "test_dashboard.py",
+    "test_token.py",
 )  # fmt: skip
+BROWSER = "tests/browser/"
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 
 
@@ -32,8 +36,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Give the files that share a server to the same worker, and else each file to one."""
+
+    class ByServer(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return BROWSER if BROWSER in nodeid else str(super()._split_scope(nodeid))
+
+    return ByServer(config, log)
+
+
+def pytest_configure() -> None:
+    """Look for garbage seldom, and after collecting not in what is imported: that takes a sixth of the tests' time."""
+    gc.set_threshold(20_000, 20, 50)
+
+
 def pytest_collection_finish() -> None:
-    """Leave what is imported to itself: looking through it for garbage takes a tenth of the tests' time."""
+    """Leave what is imported to itself."""
     gc.freeze()
 
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections import defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -195,11 +194,11 @@ def test_with_models_of_a_server_only_the_student_is_told_who_the_customers_are(
         assert host(root, env, "ollama", LM_PROVIDER="ollama", OLLAMA_BASE_URL=server.url) == 0
         nothing_left(root, recorder, server.url.removeprefix("http://"))
         assert re.search(r"^unsure +[1-9]", (root / "ollama.out").read_text(), re.MULTILINE)
-        told: dict[str, str] = defaultdict(str)
-        for seen in server.requests:
-            if seen.path == "/api/chat":
-                told[seen.body["model"]] += json.dumps(seen.body, ensure_ascii=False).lower() + "\n"
-    student, teacher, dreamer = (told[name] for name in ("gemma3:4b", "qwen3:8b", "llama3.2"))
+        chats = [seen.body for seen in server.requests if seen.path == "/api/chat"]
+    student, teacher, dreamer = (
+        "\n".join(json.dumps(chat, ensure_ascii=False).lower() for chat in chats if chat["model"] == name)
+        for name in ("gemma3:4b", "qwen3:8b", "llama3.2")
+    )
     assert all(word.lower() in student for word in PERSONAL)
     for text in (teacher, dreamer):
         assert [word for word in PERSONAL if word.lower() in text] == []
