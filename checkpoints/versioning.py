@@ -137,6 +137,8 @@ class ModuleVersioning:
         try:
             loaded = load(latest)
         except VersionError as error:
+            if self.latest(name) != latest:  # others have saved so much meanwhile that its file is gone
+                return self.usable(name, load)
             for version in self._shelf(name).published() if latest != BASELINE else ():
                 with suppress(VersionError):
                     stand_in = load(version)

@@ -687,6 +687,20 @@ def test_a_kill_at_any_moment_leaves_whole_versions_and_a_latest(home: Path) -> 
     assert all(int(points) > 12 for points in run("kill_everywhere"))
 
 
+def test_what_others_save_while_it_is_loaded_is_loaded_instead(
+    versioning: ModuleVersioning, caplog: pytest.LogCaptureFixture
+) -> None:
+    versioning.save_module("conflict", program("first"), "v1.0", {})
+
+    def load(version: str) -> str:
+        if version == "v1.0":
+            for number in range(1, 8):
+                versioning.save_module("conflict", program(f"number {number}"), f"v1.{number}", {})
+        return said(versioning.load_module("conflict", version)[0])
+
+    assert versioning.usable("conflict", load) == ("v1.7", "number 7") and caplog.records == []
+
+
 def test_two_processes_save_at_once(home: Path) -> None:
     assert run("two_at_once") == sorted(f"v1.{number}" for number in range(1, 31))
     versioning = ModuleVersioning()
