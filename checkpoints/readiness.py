@@ -1,7 +1,7 @@
 """The SQL that finds the conversations by which a module's readiness is judged."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -41,6 +41,16 @@ def evidenced(gym: GymFile, field: str, upto: int, most: int) -> Iterator[tuple[
         if len(rows) < PAGE or (page + 1) * PAGE >= most:
             return
         upto = rows[-1]["id"] - 1
+
+
+def new_since(gym: GymFile, marks: Mapping[str, int]) -> set[str]:
+    """Return the conversations of which something was written after `marks`, the `newest_ids` of then."""
+    rows = gym.rows(
+        "SELECT conversation_id FROM evidence WHERE id > ? UNION SELECT conversation_id FROM brain_decisions"
+        " WHERE rowid > ? UNION SELECT conversation_id FROM events WHERE id > ?",
+        marks["evidence"], marks["decisions"], marks["events"],
+    )  # fmt: skip
+    return {row[0] for row in rows}
 
 
 def of_profile(gym: GymFile, conversation_ids: Sequence[str], profile: str) -> list[str]:

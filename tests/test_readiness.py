@@ -106,6 +106,29 @@ def test_what_does_not_count(brain: Brain) -> None:
     assert intent_of(brain).agreement == 0.0, "the newest label of a person is believed"
 
 
+def test_what_was_read_before_makes_no_difference(brain: Brain) -> None:
+    """Each conversation that is new, or has something new, is read; and what is kept of others is what they say."""
+    gym, seen = brain.gym, set[float | None]()
+    assert gym is not None
+
+    def looked_at() -> None:
+        fresh = Brain(brain.settings)
+        assert fresh.gym is not None and readiness(fresh) == readiness(brain)
+        fresh.gym.close()
+        seen.add(intent_of(brain).agreement)
+
+    for number in range(6):
+        name, is_closed = f"c{number}", number % 2 == 0
+        observe(gym, name, [RIGHT, WRONG], RIGHT, closed=is_closed)
+        looked_at()
+        gym.learn("c0", [Label(turn=number % 2, fields=WRONG if number < 3 else RIGHT).event()], "default")
+        looked_at()
+        if not is_closed:
+            gym.record(None, name, gym.append(name, [Outcome(workflow_outcome="failure").event()], "default"))
+            looked_at()
+    assert len(seen) > 4
+
+
 def test_a_conversation_counts_once(brain: Brain) -> None:
     assert brain.gym is not None
     observe(brain.gym, "long", [RIGHT] * 9 + [WRONG], RIGHT)
