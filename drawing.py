@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from rich.cells import cell_len, set_cell_size
 
 from understudy.checkpoints.gym import Gym
+from understudy.nodes.ab_life import LEAST_CONVERSATIONS
 from understudy.nodes.betting import PairedBettingTest
 from understudy.showing import printable
 
@@ -90,10 +91,11 @@ def course_of(gym: Gym, found: Mapping[str, Any]) -> Course:
     differences = [b - a for a, b in gym.trials.course(found["test"])]
     margin = float(found["margin"])
     points = path_of(differences, found["alpha"], margin)
-    ends = ((i, point.lo, point.hi) for i, point in enumerate(points, 1))
+    least = min(LEAST_CONVERSATIONS, found["max_sample_size"])  # before that a test is not decided
+    ends = [(i, point.lo, point.hi) for i, point in enumerate(points, 1) if i >= least]
     decided_at = next((i for i, lo, hi in ends if lo > 0 or hi < 0 or -margin < lo <= hi < margin), None)
-    title = str(found["module"] or found["test"])
-    return Course(title, found["variant_a"], found["variant_b"], points, margin, found["verdict"], decided_at)
+    title, verdict = str(found["module"] or found["test"]), found["verdict"] if ends else None
+    return Course(title, found["variant_a"], found["variant_b"], points, margin, verdict, decided_at)
 
 
 def in_terminal(course: Course, width: int = 72, height: int = 12, ascii: bool = False) -> str:

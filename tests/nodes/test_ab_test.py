@@ -15,6 +15,7 @@ from understudy.benchmarks.prove import rows, write
 from understudy.checkpoints.saver import open_checkpointer
 from understudy.checkpoints.trials import Ending, TrialRuns
 from understudy.checkpoints.versioning import ModuleVersioning, NoVersion, VersionError
+from understudy.drawing import course_of
 from understudy.events import Event
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.intake import InputError, UnderstudyError
@@ -418,7 +419,11 @@ def test_a_candidate_that_is_better_is_published_by_its_test(brain: Brain) -> No
     better = save(brain, "conflict", good, "candidate")
     name = begin(brain, "default", "conflict", "v1.0", better, "candidate").name
     observe(brain)
-    assert statistics(brain, name)["consequence"] == "v1.1 is published, v1.0 was in use before"
+    found = statistics(brain, name)
+    assert found["consequence"] == "v1.1 is published, v1.0 was in use before"
+    decided = f"{found['sample_size']} conversations"
+    assert f"v1.1 is better than v1.0 on {decided};" in found["reason"] and found["sample_size"] >= 30
+    assert brain.gym is not None and course_of(brain.gym, found).outcome == f"B is better, after {decided}"
     versioning = brain.versioning("default")
     assert versioning.latest("conflict") == "v1.1"
     assert versioning.metadata("conflict", "v1.1")["status"] == "published"
