@@ -87,10 +87,10 @@ async def optimize(
     gym, name = gym_of(brain), brain.profile(profile).name
     asked: dict[str, Any] = {"profile": name, "modules": modules or [], **({"newest": newest} if newest else {})}
     with alone(brain.settings.optimized_modules_dir / name, "optimizing"), explained(gym.path):
-        known = gym.run(run_id) if run_id else None
+        known = gym.runs.find(run_id) if run_id else None
         if known and known.get("ended_at"):
             return known
-        unfinished = gym.unfinished_run(name)
+        unfinished = gym.runs.unfinished(name)
         run_id = unfinished or run_id or str(uuid4())
         async with open_checkpointer(gym.path) as saver:
             graph = create_optimization_workflow(checkpointer=saver)
@@ -140,7 +140,7 @@ async def _outcome(graph: Any, config: RunnableConfig, gym: Gym, run_id: str) ->
     for one in waiting:
         results[one["module"]] = {**one, "status": "candidate", "reason": f"waits for a person: {_HOW.format(**one)}"}
     count = sum(result["status"] == "published" for result in results.values())
-    return {**(gym.run(run_id) or {}), "status": "success", "optimized_count": count, "module_results": results}
+    return {**(gym.runs.find(run_id) or {}), "status": "success", "optimized_count": count, "module_results": results}
 
 
 async def approve(brain: Brain, profile: str | None, answers: dict[str, bool]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ async def approve(brain: Brain, profile: str | None, answers: dict[str, bool]) -
     """
     gym, name = gym_of(brain), brain.profile(profile).name
     with alone(brain.settings.optimized_modules_dir / name, "optimizing"), explained(gym.path):
-        run_id = gym.unfinished_run(name) or ""
+        run_id = gym.runs.unfinished(name) or ""
         async with open_checkpointer(gym.path) as saver:
             graph = create_optimization_workflow(checkpointer=saver)
             config = RunnableConfig(configurable={"thread_id": run_id})
@@ -184,7 +184,7 @@ def find_run(brain: Brain, run_id: str) -> dict[str, Any]:
         NoRun: there is none of that name.
     """
     gym = gym_of(brain)
-    report = gym.run(None if run_id == "last" else run_id)
+    report = gym.runs.find(None if run_id == "last" else run_id)
     if report is None:
         raise NoRun(f"no run {run_id[:60]!r} in {gym.path}; `understudy optimize` makes one")
     return report

@@ -20,7 +20,7 @@ def status(brain: Brain) -> dict[str, Any]:
         "decisions": counts["decisions"],
         "conversations": counts["conversations"],
         "evidence": {name: gym.count_evidence(faculty.main_fields) for name, faculty in MODULES.items()},
-        "since_last_optimization": gym.count_since(gym.last_optimization()),
+        "since_last_optimization": gym.count_since(gym.runs.last()),
         "answers": {
             name: {version: _rates(kinds) for version, kinds in versions.items()}
             for name, versions in gym.answers().items()

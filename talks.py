@@ -74,7 +74,7 @@ def last_talks(gym: Gym, profile: Profile, idle_hours: float, most: int) -> dict
     """
     memory = _memory(gym, profile, idle_hours, most, int(time.monotonic() // SECONDS_KEPT))
     with memory.lock:
-        marks = gym.newest_ids()
+        marks = gym.material.newest_ids()
         if marks != memory.marks:
             _read(memory, gym, profile, marks, silent_since(idle_hours), most)
         return memory.last
@@ -115,7 +115,7 @@ def _conversations(
     names = iter(_once(name for _, name in found))
     while some := list(islice(names, AT_ONCE)):
         new = of_profile(gym, [name for name in some if name not in closed], profile.name)
-        endings = gym.endings(new, marks["decisions"], marks["events"])
+        endings = gym.material.endings(new, marks["decisions"], marks["events"])
         closed |= dict.fromkeys(some, False) | closed
         closed |= {name: ending["turns"] is not None and is_closed(ending, since) for name, ending in endings.items()}
         yield from (name for name in some if closed[name])

@@ -1,13 +1,11 @@
-"""The gym: the one SQLite file that remembers, and the SQL on events, decisions, evidence and runs.
+"""The gym: the one SQLite file that remembers, and the SQL that writes and reads events, decisions and evidence.
 
-That on A/B tests is in trials.py, that on dreams in dreams.py, that on jobs in jobs.py, that erases in
-erasure.py, that shows pages of it in browsing.py.
+That on what examples are made of is in material.py, that on optimisations in runs.py, on A/B tests in trials.py, on
+dreams in dreams.py, on jobs in jobs.py; what erases is in erasure.py, what shows pages of it in browsing.py.
 """
 
 import json
-import sqlite3
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -19,13 +17,12 @@ from understudy.checkpoints.dreams import Dreams
 from understudy.checkpoints.erasure import Erasure
 from understudy.checkpoints.file import GymFile, now
 from understudy.checkpoints.jobs import Jobs
+from understudy.checkpoints.material import Material
+from understudy.checkpoints.rows import JSON_COLUMNS, decision_of, dump, event_of, line_of
+from understudy.checkpoints.runs import Runs
 from understudy.checkpoints.trials import Trials
 from understudy.events import SOURCES, BrainDecision, Event, Line, Outcome
 
-FULL_BAND = 32
-"""Conversations that share a piece of a sketch, from which on no more are noted for it."""
-
-_JSON = ("state_snapshot", "readings", "faults", "versions", "models")
 _LATER = ("response_sent", "action_taken", "user_response", "workflow_outcome", "user_satisfaction")
 _COLUMNS = tuple(name for name in BrainDecision.model_fields if name not in _LATER)
 _EVENT = "id, seq, kind, turn, message_id, text, action, payload, at"
@@ -61,6 +58,16 @@ class Gym(GymFile):
     def dreams(self) -> Dreams:
         """The dreams."""
         return Dreams(self)
+
+    @cached_property
+    def material(self) -> Material:
+        """What examples are made of."""
+        return Material(self)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The optimisations."""
+        return Runs(self)
 
     @cached_property
     def jobs(self) -> Jobs:
@@ -101,7 +108,7 @@ class Gym(GymFile):
                     f" VALUES ({_NEXT.format('events')}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT (conversation_id, message_id) WHERE message_id IS NOT NULL DO NOTHING",
                     (conversation_id, seq, event.kind, turn, event.message_id, role, event.text, event.action,
-                     _dump(event.payload) if event.payload else None, profile, event.at),
+                     dump(event.payload) if event.payload else None, profile, event.at),
                 )  # fmt: skip
                 if cursor.rowcount:
                     new.append(replace(event, id=cursor.lastrowid or 0, seq=seq, turn=turn))
@@ -122,7 +129,7 @@ class Gym(GymFile):
             conversation_id,
             (1 << 62) if upto is None else upto,
         )
-        return [_event(row) for row in rows]
+        return [event_of(row) for row in rows]
 
     def turns_waiting(self, conversation_id: str) -> list[int]:
         """Return the sequence numbers that a caller gives as `upto` to run the waiting turns one by one."""
@@ -157,7 +164,7 @@ class Gym(GymFile):
             " ORDER BY seq",
             conversation_id, before, limit, max(1, limit // 5),
         )  # fmt: skip
-        return [_line(row) for row in rows]
+        return [line_of(row) for row in rows]
 
     def messages(self, conversation_id: str, upto: int, limit: int) -> list[Event]:
         """Return the newest `limit` messages with a seq of at most `upto`, oldest first."""
@@ -166,7 +173,7 @@ class Gym(GymFile):
             " ORDER BY seq DESC LIMIT ?",
             conversation_id, upto, limit,
         )  # fmt: skip
-        return [_event(row) for row in reversed(rows)]
+        return [event_of(row) for row in reversed(rows)]
 
     def customer_message(self, conversation_id: str, turn: int) -> Event | None:
         """Return the customer message with which a turn began, or None when there is no such turn."""
@@ -174,7 +181,7 @@ class Gym(GymFile):
             f"SELECT {_EVENT} FROM events WHERE conversation_id = ? AND turn = ? AND kind = 'customer_message'",
             conversation_id, turn,
         )  # fmt: skip
-        return _event(row) if row else None
+        return event_of(row) if row else None
 
     def profile_of(self, conversation_id: str) -> str | None:
         """Return the profile that the conversation began with, or None when it is unknown."""
@@ -214,7 +221,7 @@ class Gym(GymFile):
                 if decision.message_id not in self.known_ids(conversation_id, [decision.message_id]):
                     return False
                 row = decision.model_dump(include=set(_COLUMNS))
-                self.connection.execute(_UPSERT, {k: _dump(v) if k in _JSON else v for k, v in row.items()})
+                self.connection.execute(_UPSERT, {k: dump(v) if k in JSON_COLUMNS else v for k, v in row.items()})
                 told.add(decision.turn)
             for turn in sorted(told - {-1}):
                 self._fill(conversation_id, turn)
@@ -283,7 +290,7 @@ class Gym(GymFile):
         self.connection.execute(
             "INSERT INTO evidence (id, event_id, conversation_id, turn, field, value, source, author, at)"
             f" VALUES ({_NEXT.format('evidence')}, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (event.id, conversation_id, turn, field, _dump(value), source, event.payload.get("author"),
+            (event.id, conversation_id, turn, field, dump(value), source, event.payload.get("author"),
              event.at or now()),
         )  # fmt: skip
 
@@ -292,7 +299,7 @@ class Gym(GymFile):
 
         What a reviewer has said of the turn's suggestion stays with it.
         """
-        values = {name: row.get(name) for name in _SUGGESTION} | {"modifications": _dump(row["modifications"])}
+        values = {name: row.get(name) for name in _SUGGESTION} | {"modifications": dump(row["modifications"])}
         values |= {"conversation_id": conversation_id, "turn": reply.turn, "message_id": reply.message_id, "at": now()}
         columns = ("conversation_id", "turn", "message_id", *_SUGGESTION, "at")
         with self.writing():
@@ -331,7 +338,7 @@ class Gym(GymFile):
             " ORDER BY seq",
             conversation_id, json.dumps(seqs),
         )  # fmt: skip
-        return [_event(row) for row in rows]
+        return [event_of(row) for row in rows]
 
     def first_reply(self, conversation_id: str, turn: int) -> str | None:
         """Return the first message that the agent sent in a turn."""
@@ -381,13 +388,13 @@ class Gym(GymFile):
     def decision(self, conversation_id: str, turn: int) -> BrainDecision | None:
         """Return one decision."""
         row = self.row("SELECT * FROM brain_decisions WHERE conversation_id = ? AND turn = ?", conversation_id, turn)
-        return _decision(row) if row else None
+        return decision_of(row) if row else None
 
     def decisions(self) -> Iterator[BrainDecision]:
         """Yield all decisions in the order they were written, without holding the file's lock between pages."""
         last = 0
         while rows := self.rows("SELECT rowid, * FROM brain_decisions WHERE rowid > ? ORDER BY rowid LIMIT 500", last):
-            yield from map(_decision, rows)
+            yield from map(decision_of, rows)
             last = rows[-1]["rowid"]
 
     def evidence(self, conversation_id: str, turn: int) -> list[dict[str, Any]]:
@@ -421,46 +428,6 @@ class Gym(GymFile):
             ),
         }
 
-    # Optimisations
-
-    def save_run(self, report: Mapping[str, Any]) -> None:
-        """Write what is known of an optimisation: its columns, and all of it as JSON."""
-        columns = ("run_id", "profile", "started_at", "ended_at", "status", "decisions_processed")
-        with self.writing():
-            self.connection.execute(
-                f"INSERT OR REPLACE INTO optimization_runs ({', '.join(columns)}, report) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*(report.get(name) for name in columns), _dump(report)),
-            )
-
-    def run(self, run_id: str | None = None) -> dict[str, Any] | None:
-        """Return what is known of an optimisation, of the newest one for None."""
-        row = self.row(
-            "SELECT report FROM optimization_runs WHERE run_id = coalesce(?, (SELECT run_id FROM optimization_runs"
-            " WHERE ended_at IS NOT NULL ORDER BY started_at DESC LIMIT 1))",
-            run_id,
-        )
-        return dict(json.loads(row["report"])) if row else None
-
-    def unfinished_run(self, profile: str) -> str | None:
-        """Return the newest optimisation of a profile if it has not ended."""
-        row = self.row(
-            "SELECT run_id, ended_at FROM optimization_runs WHERE profile = ? ORDER BY started_at DESC LIMIT 1", profile
-        )
-        return row["run_id"] if row and row["ended_at"] is None else None
-
-    def times_gated(self, profile: str, module: str, but: str) -> int:
-        """Count how often a module was judged by a profile's sealed conversations, in other runs than one."""
-        return self.count(
-            "SELECT count(*) FROM optimization_runs WHERE profile = ? AND run_id <> ?"
-            " AND json_extract(report, '$.module_results.' || ? || '.level') IS NOT NULL",
-            profile, but, module,
-        )  # fmt: skip
-
-    def last_optimization(self) -> str | None:
-        """Return when the newest optimisation that has ended began."""
-        row = self.row("SELECT max(started_at) FROM optimization_runs WHERE ended_at IS NOT NULL")
-        return row[0] if row else None
-
     def count_since(self, moment: str | None) -> int:
         """Count the decisions written after a moment (UTC ISO 8601); all of them for None."""
         return self.count("SELECT count(*) FROM brain_decisions WHERE created_at > ?", moment or "")
@@ -471,199 +438,12 @@ class Gym(GymFile):
         rows = self.rows("SELECT fields, turns FROM evidence_sets")
         return sum(row["turns"] for row in rows if wanted & set(row["fields"].split(",")))
 
-    # What a dataset is made of
-
-    def newest_ids(self) -> dict[str, int]:
-        """Return the newest row of decisions, evidence and events: what comes later has a higher one."""
-        tables = {"decisions": "brain_decisions", "evidence": "evidence", "events": "events"}
-        return {name: self.count(f"SELECT coalesce(max(rowid), 0) FROM {table}") for name, table in tables.items()}
-
-    def newest_decisions(self, profile: str, upto: int, limit: int) -> list[int]:
-        """Return the rows of a profile's newest decisions, newest first, none above `upto`."""
-        rows = self.rows(
-            "SELECT rowid FROM brain_decisions WHERE profile = ? AND rowid <= ? ORDER BY rowid DESC LIMIT ?",
-            profile, upto, limit,
-        )  # fmt: skip
-        return [row["rowid"] for row in rows]
-
-    def labelled_decisions(self, profile: str, fields: Sequence[str], below: int, upto: int, limit: int) -> list[int]:
-        """Return the rows below one of a profile's decisions that people labelled last, in one of the fields.
-
-        `upto` is the newest evidence that is looked at, `limit` how many labels of each field.
-        """
-        found: set[int] = set()
-        for field in fields:
-            rows = self.rows(
-                "SELECT d.rowid FROM (SELECT conversation_id, turn FROM evidence WHERE source = 'human' AND field = ?"
-                "  AND id <= ? ORDER BY id DESC LIMIT ?) e CROSS JOIN brain_decisions d"
-                " ON d.conversation_id = e.conversation_id AND d.turn = e.turn WHERE d.profile = ? AND d.rowid < ?",
-                field, upto, limit, profile, below,
-            )  # fmt: skip
-            found.update(row["rowid"] for row in rows)
-        return sorted(found, reverse=True)[:limit]
-
-    def count_other_profiles(self, profile: str, upto: int, newest: int) -> int:
-        """Count the decisions of other profiles among the newest of all."""
-        return self.count(
-            "SELECT count(*) FROM (SELECT profile FROM brain_decisions WHERE rowid <= ? ORDER BY rowid DESC LIMIT ?)"
-            " WHERE profile <> ?",
-            upto, newest, profile,
-        )  # fmt: skip
-
-    def decisions_at(self, rows: Sequence[int]) -> dict[int, BrainDecision]:
-        """Return some decisions by their row, oldest first."""
-        found = self.rows(
-            "SELECT rowid, * FROM brain_decisions WHERE rowid IN (SELECT value FROM json_each(?)) ORDER BY rowid",
-            json.dumps(rows),
-        )
-        return {row["rowid"]: _decision(row) for row in found}
-
-    def endings(self, conversation_ids: Sequence[str], decisions: int, events: int) -> dict[str, dict[str, Any]]:
-        """Return how far conversations have come, seen up to a decision's and an event's row.
-
-        Returns:
-            By conversation: `turns`, `last` moment (UTC ISO 8601), whether it `ended` with an outcome, and the
-            `workflow_outcome` if it is known.
-        """
-        told = "FROM events WHERE conversation_id = c.value AND kind = 'outcome' AND id <= ?3"
-        upto = "FROM brain_decisions WHERE conversation_id = c.value AND rowid <= ?2 ORDER BY turn DESC LIMIT 1"
-        rows = self.rows(
-            "SELECT c.value AS conversation_id,"
-            f" (SELECT turn + 1 {upto}) AS turns,"
-            f" max((SELECT created_at {upto}), coalesce((SELECT at FROM events WHERE conversation_id = c.value"
-            "  AND id <= ?3 ORDER BY seq DESC LIMIT 1), '')) AS last,"
-            f" EXISTS (SELECT 1 {told}) AS ended,"
-            f" (SELECT json_extract(payload, '$.workflow_outcome') AS how {told} AND how IS NOT NULL"
-            "  ORDER BY id DESC LIMIT 1) AS workflow_outcome"
-            " FROM json_each(?1) c",
-            json.dumps(conversation_ids), decisions, events,
-        )  # fmt: skip
-        return {row["conversation_id"]: dict(row) for row in rows}
-
-    def evidence_of(self, spans: Sequence[tuple[str, int, int]], upto: int) -> Iterator[dict[str, Any]]:
-        """Yield the evidence of spans of turns (conversation, first, last), oldest first, none above the row `upto`."""
-        rows = self.rows(
-            "SELECT e.conversation_id, e.turn, e.field, e.value, e.source FROM json_each(?) s CROSS JOIN evidence e"
-            " ON e.conversation_id = json_extract(s.value, '$[0]')"
-            " AND e.turn BETWEEN json_extract(s.value, '$[1]') AND json_extract(s.value, '$[2]')"
-            " WHERE e.id <= ? ORDER BY e.id",
-            json.dumps(spans), upto,
-        )  # fmt: skip
-        return ({**dict(row), "value": json.loads(row["value"])} for row in rows)
-
-    def histories(self, conversation_id: str, befores: Sequence[int], limit: int) -> dict[int, list[Line]]:
-        """Return what `history` does for several turns of a conversation, reading it once."""
-        block = max(1, limit // 5)
-        rows = self.rows(
-            "WITH newest AS (SELECT seq FROM events WHERE conversation_id = ?1 AND seq < ?2 AND role IS NOT NULL"
-            "  ORDER BY seq DESC LIMIT 1 OFFSET ?4 - 1)"
-            " SELECT seq, role, text, action FROM events WHERE conversation_id = ?1 AND seq < ?3 AND role IS NOT NULL"
-            "  AND seq >= coalesce((SELECT seq / ?5 * ?5 FROM newest), 0)"
-            " UNION SELECT * FROM (SELECT seq, role, text, action FROM events"
-            "  WHERE conversation_id = ?1 AND seq < ?3 AND role IS NOT NULL ORDER BY seq LIMIT 1)"
-            " ORDER BY seq",
-            conversation_id, min(befores), max(befores), limit, block,
-        )  # fmt: skip
-        seqs, lines = [row["seq"] for row in rows], [_line(row) for row in rows]
-        found: dict[int, list[Line]] = {}
-        for before in befores:
-            end = bisect_left(seqs, before)
-            start = bisect_left(seqs, seqs[end - limit] // block * block) if end >= limit else 0
-            found[before] = lines[: min(1, start)] + lines[start:end]
-        return found
-
-    def first_messages(self, conversation_id: str, upto: int, limit: int) -> list[Line]:
-        """Return the first messages of a conversation, none above the event's row `upto`."""
-        rows = self.rows(
-            "SELECT role, text, NULL AS action FROM events WHERE conversation_id = ? AND id <= ? AND role IS NOT NULL"
-            " ORDER BY seq LIMIT ?",
-            conversation_id, upto, limit,
-        )  # fmt: skip
-        return [_line(row) for row in rows]
-
-    def sides(self, conversation_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """Return cluster and side of those conversations that have been given one."""
-        rows = self.rows(
-            "SELECT conversation_id, cluster, side FROM conversation_sides"
-            " WHERE conversation_id IN (SELECT value FROM json_each(?))",
-            json.dumps(conversation_ids),
-        )
-        return {row["conversation_id"]: (row["cluster"], row["side"]) for row in rows}
-
-    def placed_at(self, conversation_id: str) -> str | None:
-        """Return when a conversation was given its side, if it has one (UTC ISO 8601)."""
-        row = self.row("SELECT at FROM conversation_sides WHERE conversation_id = ?", conversation_id)
-        return row["at"] if row else None
-
-    def alike(self, bands: Sequence[int]) -> list[bytes]:
-        """Return the sketches of the conversations that share a piece of a sketch."""
-        rows = self.rows(
-            "SELECT sketch FROM conversation_sides WHERE id IN (SELECT side_id FROM conversation_bands"
-            " WHERE band IN (SELECT value FROM json_each(?)))",
-            json.dumps(bands),
-        )
-        return [row["sketch"] for row in rows]
-
-    def place(
-        self,
-        conversation_id: str,
-        sketch: bytes,
-        bands: Sequence[int],
-        choose: Callable[[Sequence[tuple[bytes, str, str]]], tuple[str, str]],
-    ) -> None:
-        """Give a conversation its cluster and side for ever; nothing happens when it has them.
-
-        `choose` is shown sketch, cluster and side of those that share a band, the first seen first. A band that
-        FULL_BAND conversations have takes no more, so that what everybody says costs no more each time.
-        """
-        with self.writing():
-            if self.row("SELECT 1 FROM conversation_sides WHERE conversation_id = ?", conversation_id):
-                return
-            rows = self.rows(
-                "SELECT sketch, cluster, side FROM conversation_sides WHERE id IN (SELECT side_id FROM"
-                " conversation_bands WHERE band IN (SELECT value FROM json_each(?))) ORDER BY id",
-                json.dumps(bands),
-            )
-            cluster, side = choose([(row["sketch"], row["cluster"], row["side"]) for row in rows])
-            placed = self.connection.execute(
-                "INSERT INTO conversation_sides (conversation_id, cluster, side, sketch, at) VALUES (?, ?, ?, ?, ?)",
-                (conversation_id, cluster, side, sketch, now()),
-            )
-            if not placed.rowcount:
-                return  # it has been erased
-            self.connection.executemany(
-                "INSERT OR IGNORE INTO conversation_bands SELECT ?1, ?2 WHERE (SELECT count(*) FROM"
-                " (SELECT 1 FROM conversation_bands WHERE band = ?1 LIMIT ?3)) < ?3",
-                [(band, placed.lastrowid, FULL_BAND) for band in bands],
-            )
-
     def answers(self) -> dict[str, dict[str, dict[str, int]]]:
         """Return by module, version and kind in how many turns an answer came, was repaired, or failed."""
         found: dict[str, dict[str, dict[str, int]]] = {}
         for row in self.rows("SELECT module, version, kind, turns FROM answer_counts WHERE turns > 0"):
             found.setdefault(row["module"], {}).setdefault(row["version"], {})[row["kind"]] = row["turns"]
         return found
-
-    def unlabelled(self, author: str, silent_since: str, limit: int) -> list[tuple[str, list[int]]]:
-        """Return closed conversations and their turns that neither a person nor this teacher has labelled.
-
-        The newest come first, and after all others those that the teacher has labelled in part.
-        """
-        rows = self.rows(
-            "WITH labelled AS MATERIALIZED (SELECT conversation_id, json_extract(payload, '$.turn') AS turn FROM events"
-            "  WHERE kind = 'label' AND json_extract(payload, '$.source') = 'teacher'"
-            "  AND json_extract(payload, '$.author') = ?1)"
-            " SELECT e.conversation_id, json_group_array(e.turn) AS turns FROM events e LEFT JOIN labelled l"
-            "  ON l.conversation_id = e.conversation_id AND l.turn = e.turn"
-            " WHERE e.kind = 'customer_message' AND l.turn IS NULL AND NOT EXISTS (SELECT 1 FROM evidence v"
-            "  WHERE v.conversation_id = e.conversation_id AND v.turn = e.turn AND v.source = 'human')"
-            " GROUP BY e.conversation_id HAVING e.conversation_id IN (SELECT conversation_id FROM events"
-            "  GROUP BY conversation_id HAVING max(kind = 'outcome') OR count(*) = count(processed_at)"
-            "  AND max(CASE WHEN role IS NOT NULL THEN coalesce(at, processed_at) END) <= ?2)"
-            " ORDER BY e.conversation_id IN (SELECT conversation_id FROM labelled), max(e.id) DESC LIMIT ?3",
-            author, silent_since, limit,
-        )  # fmt: skip
-        return [(row["conversation_id"], sorted(json.loads(row["turns"]))) for row in rows]
 
     def tally(self, conversation_ids: Sequence[str]) -> dict[str, int]:
         """Count what the gym holds of some conversations."""
@@ -685,23 +465,3 @@ class Gym(GymFile):
     def check(self) -> str:
         """Return SQLite's own word on the file: `ok`, or what is damaged."""
         return "; ".join(row[0] for row in self.rows("PRAGMA quick_check(5)"))
-
-
-def _event(row: sqlite3.Row) -> Event:
-    return Event(**{**dict(row), "payload": json.loads(row["payload"] or "{}")})
-
-
-def _line(row: sqlite3.Row) -> Line:
-    line = Line(role=row["role"], text=row["text"])
-    if row["action"]:
-        line["action"] = row["action"]
-    return line
-
-
-def _decision(row: sqlite3.Row) -> BrainDecision:
-    values = {name: row[name] for name in BrainDecision.model_fields}
-    return BrainDecision(**{k: json.loads(v) if k in _JSON and v is not None else v for k, v in values.items()})
-
-
-def _dump(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

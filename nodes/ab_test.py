@@ -201,12 +201,12 @@ def _is_closed(brain: Brain, gym: Gym, conversation_id: str) -> bool:
     longest = 2 * patience(brain.settings) / 3600
     if gym.pending(conversation_id) or gym.trials.being_answered(conversation_id, silent_since(longest)):
         return False
-    ending = gym.endings([conversation_id], _FOR_EVER, _FOR_EVER)[conversation_id]
+    ending = gym.material.endings([conversation_id], _FOR_EVER, _FOR_EVER)[conversation_id]
     return is_closed(ending, silent_since(brain.settings.brain_conversation_idle_hours))
 
 
 def _enter(brain: Brain, gym: Gym, trial: Trial, conversation_id: str) -> None:
-    upto = gym.newest_ids()["evidence"]
+    upto = gym.material.newest_ids()["evidence"]
     if why := _learnt_from(brain, gym, trial, conversation_id):
         gym.trials.set_aside(trial.name, conversation_id, "left_out", upto, why)
         return
@@ -248,7 +248,7 @@ def _score(faculty: Faculty, example: dspy.Example, answer: Mapping[str, Any] | 
 
 def _learnt_from(brain: Brain, gym: Gym, trial: Trial, conversation_id: str) -> str | None:
     """Say which version may have learnt from a conversation: one that a dataset knew when the version was made."""
-    placed_at = gym.placed_at(conversation_id)
+    placed_at = gym.material.placed_at(conversation_id)
     for version in (trial.variant_a, trial.variant_b):
         made_at = brain.versioning(trial.profile).metadata(str(trial.module), version).get("created_at")
         if placed_at and made_at and version != "v0.0" and placed_at[:19] <= made_at[:19]:

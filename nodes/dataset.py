@@ -103,8 +103,8 @@ class DatasetBuilder:
         self.gym, self.profile, self.newest, self.seed = gym, profile, newest, seed
         self.history_messages = history_messages
         new = {"silent_since": silent_since(idle_hours), "dreams": gym.dreams.last_row()}
-        self.marks = Marks(**(upto or {**gym.newest_ids(), **new}))  # type: ignore[typeddict-item]
-        self._window = gym.newest_decisions(profile.name, self.marks["decisions"], newest)
+        self.marks = Marks(**(upto or {**gym.material.newest_ids(), **new}))  # type: ignore[typeddict-item]
+        self._window = gym.material.newest_decisions(profile.name, self.marks["decisions"], newest)
         self._turns: dict[int, Turn] = {}
         self._places: dict[str, Place] = {}
 
@@ -155,7 +155,7 @@ class DatasetBuilder:
         """Return the turns that are looked at, oldest first, and how many of them are older labelled ones."""
         window, older = self._window, list[int]()
         if len(window) == self.newest > 1:
-            older = self.gym.labelled_decisions(
+            older = self.gym.material.labelled_decisions(
                 self.profile.name, faculty.main_fields, window[-1], self.marks["evidence"], self.newest // 2
             )
             window = window[: self.newest - len(older)]
@@ -164,7 +164,7 @@ class DatasetBuilder:
         return [self._turns[row] for row in rows], len(older)
 
     def _read(self, rows: Sequence[int]) -> None:
-        decisions = self.gym.decisions_at(rows)
+        decisions = self.gym.material.decisions_at(rows)
         spans: dict[str, list[int]] = defaultdict(list)
         for decision in decisions.values():
             spans[decision.conversation_id].append(decision.turn)
@@ -173,9 +173,9 @@ class DatasetBuilder:
         names = list(spans)
         for start in range(0, len(names), AT_ONCE):
             some = names[start : start + AT_ONCE]
-            endings |= self.gym.endings(some, self.marks["decisions"], self.marks["events"])
+            endings |= self.gym.material.endings(some, self.marks["decisions"], self.marks["events"])
             between = [(name, min(spans[name]), max(spans[name])) for name in some]
-            for one in self.gym.evidence_of(between, self.marks["evidence"]):
+            for one in self.gym.material.evidence_of(between, self.marks["evidence"]):
                 believe(told[one["conversation_id"], one["turn"]], one)
         closed = [name for name in names if is_closed(endings[name], self.marks["silent_since"])]
         self._places |= placed(self.gym, closed, self.marks["events"])
@@ -214,7 +214,9 @@ class DatasetBuilder:
         befores: dict[str, list[int]] = defaultdict(list)
         for turn in turns:
             befores[turn.decision.conversation_id].append(turn.decision.history_upto)
-        histories = {name: self.gym.histories(name, seqs, self.history_messages) for name, seqs in befores.items()}
+        histories = {
+            name: self.gym.material.histories(name, seqs, self.history_messages) for name, seqs in befores.items()
+        }
         for turn in turns:
             decision = turn.decision
             history = histories[decision.conversation_id][decision.history_upto]
@@ -242,7 +244,9 @@ class DatasetBuilder:
         return {
             "considered": len(turns),
             "older_labelled": older,
-            "other_profiles": self.gym.count_other_profiles(self.profile.name, self.marks["decisions"], self.newest),
+            "other_profiles": self.gym.material.count_other_profiles(
+                self.profile.name, self.marks["decisions"], self.newest
+            ),
             "used": sum(map(len, chosen.values())),
             "left_out": dict(sorted(left.items())),
             "splits": {side: _split(faculty, some, self.profile) for side, some in chosen.items()},

@@ -66,7 +66,7 @@ def _evaluate(brain: Brain, job: Job, stop: threading.Event) -> dict[str, Any]:
     for example, one, two in zip(sealed, before, after, strict=True):
         by_conversation[example.conversation_id].append((one.score, two.score))
     pairs = [(fmean(a for a, _ in turns), fmean(b for _, b in turns)) for turns in by_conversation.values()]
-    gated = brain.gym.times_gated(job["profile"], job["module"], job["run_id"]) if brain.gym else 0
+    gated = brain.gym.runs.times_gated(job["profile"], job["module"], job["run_id"]) if brain.gym else 0
     level = ERROR_RATE / (job["modules"] * (gated + 1) * (gated + 2))
     differences = [b - a for a, b in pairs]
     return {

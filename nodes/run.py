@@ -59,7 +59,7 @@ def begin(state: OptimizationState, runtime: Runtime[Context]) -> Command[Any]:
         "results": skipped,
     }
     with builder.gym.writing():
-        builder.gym.save_run({**begun, "ended_at": None, "status": "running"})
+        builder.gym.runs.save({**begun, "ended_at": None, "status": "running"})
         builder.gym.jobs.begun_by_hand(profile.name, run_id)
     jobs = [_job(brain, begun, name) for name in names if name not in skipped and name != LAST]
     return Command(update=begun, goto=[Send("compile", job) for job in jobs] or "conclude")
@@ -76,7 +76,7 @@ def conclude(state: OptimizationState, runtime: Runtime[Context]) -> Command[Any
     report = _report(brain, state)
     _write_page(report_page(brain.settings.optimized_modules_dir, report), page(report))
     if brain.gym is not None:
-        brain.gym.save_run(report)
+        brain.gym.runs.save(report)
     forget(state["run_id"])
     return Command(update={"report": report})
 

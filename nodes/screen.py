@@ -77,7 +77,7 @@ class Screen:
     def repeated(self, messages: Sequence[Mapping[str, Any]]) -> str | None:
         """Say whether a real conversation or a dream that has passed is nearly the same."""
         mine = sketch(_lines(messages))
-        others = [*self.dreamt, *(self.gym.alike(list(bands(mine))) if self.gym else ())]
+        others = [*self.dreamt, *(self.gym.material.alike(list(bands(mine))) if self.gym else ())]
         return "near_duplicate" if others and max(likeness(mine, others)) >= ALIKE else None
 
 

@@ -52,11 +52,11 @@ def placed(gym: Gym, conversations: Sequence[str], upto: int) -> dict[str, Place
 
     Events above the row `upto` are not looked at.
     """
-    known = gym.sides(conversations)
+    known = gym.material.sides(conversations)
     if new := [name for name in conversations if name not in known]:
         for name in new:
-            _place(gym, name, gym.first_messages(name, upto, LOOKED_AT))
-        known.update(gym.sides(new))
+            _place(gym, name, gym.material.first_messages(name, upto, LOOKED_AT))
+        known.update(gym.material.sides(new))
     return {name: Place(cluster, _side(side)) for name, (cluster, side) in known.items()}
 
 
@@ -88,7 +88,7 @@ def _place(gym: Gym, conversation_id: str, messages: Iterable[Line]) -> None:
         cluster = hashlib.sha256(mine).hexdigest()[:16]
         return cluster, side_of(cluster)
 
-    gym.place(conversation_id, mine, list(bands(mine)), choose)
+    gym.material.place(conversation_id, mine, list(bands(mine)), choose)
 
 
 def side_of(cluster: str) -> Side:

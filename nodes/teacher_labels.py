@@ -151,7 +151,7 @@ async def label_by_teacher(
     silent_since = datetime.now(UTC) - timedelta(hours=settings.brain_conversation_idle_hours)
     moment = silent_since.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     name = model_names(settings)["teacher"]
-    work = await asyncio.to_thread(gym.unlabelled, name, moment, limit)
+    work = await asyncio.to_thread(gym.material.unlabelled, name, moment, limit)
     redaction = await asyncio.to_thread(_redaction, brain, gym, [conversation_id for conversation_id, _ in work])
     teacher = _Teacher(brain, gym, name, get_teacher_lm(settings), redaction, TeacherReport(masked=redaction.replaced))
     try:

@@ -43,7 +43,7 @@ def silent_since(idle_hours: float) -> str:
 
 
 def is_closed(ending: Mapping[str, Any], silent_since: str) -> bool:
-    """Say whether a conversation is closed, by what `Gym.endings` tells of it."""
+    """Say whether a conversation is closed, by what `Material.endings` tells of it."""
     return bool(ending["ended"]) or (ending["last"] or "") <= silent_since
 
 

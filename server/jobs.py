@@ -201,7 +201,7 @@ def _told(brain: Brain, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unfinished(gym: Gym, kind: Kind, profile: str) -> str | None:
-    return gym.unfinished_run(profile) if kind == OPTIMIZE else gym.dreams.unfinished_cycle(profile)
+    return gym.runs.unfinished(profile) if kind == OPTIMIZE else gym.dreams.unfinished_cycle(profile)
 
 
 def _folder(brain: Brain, profile: str) -> Path:

@@ -21,7 +21,7 @@ def train(asked: Train, response: Response) -> Begun:
     """Begin an optimisation, or go on with the profile's that is not done."""
     brain, gym = opened()
     known = brain.profile(asked.profile).name
-    if unfinished := gym.unfinished_run(known):
+    if unfinished := gym.runs.unfinished(known):
         _refuse_other(jobs.run(brain, unfinished), asked.modules)
     options = [part for name in asked.modules or () for part in ("--module", name)]
     return _begun(jobs.STARTED.start(brain, "optimize", known, options), response)

@@ -101,11 +101,11 @@ async def _live(brain: Brain, folder: Path) -> None:
     killed = folder / "modules" / "default" / ".runs" / "intent"
     killed.mkdir(parents=True, exist_ok=True)
     (killed / "gepa_state.bin").write_text(PLANTED[49])
-    report = gym.run()
+    report = gym.runs.find()
     assert report is not None
     said = victim()["messages"][0]["text"]
     report["module_results"]["conflict"]["reason"] = f"quotes: {said}"
-    gym.save_run(report)
+    gym.runs.save(report)
     report_page(folder / "modules", report).write_text(f"<p>{said}</p>")
     gym.close()
     for name in ("others.jsonl", "victim.jsonl"):
@@ -290,10 +290,11 @@ def test_what_is_erased_gives_no_number_away(brain: Brain) -> None:
     for name in ("c1", "c2"):
         gym.append(name, [Event(kind="customer_message", text="hello")], "default")
         gym.learn(name, [Event(kind="label", payload={"turn": 0, "fields": {"intent": "booking"}})], "default")
-    newest = gym.newest_ids()
+    newest = gym.material.newest_ids()
     forget(brain, ["c2"])
     gym.learn("c1", [Event(kind="label", payload={"turn": 0, "fields": {"intent": "pricing"}})], "default")
-    assert gym.newest_ids()["evidence"] > newest["evidence"] and gym.newest_ids()["events"] > newest["events"]
+    newer = gym.material.newest_ids()
+    assert newer["evidence"] > newest["evidence"] and newer["events"] > newest["events"]
 
 
 def test_a_customer_is_found_by_what_he_is_called(brain: Brain) -> None:

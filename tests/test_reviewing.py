@@ -97,12 +97,12 @@ def test_a_label_is_evidence_of_a_person_and_can_be_taken_back(brain: Brain, gym
     assert [(row["value"], row["source"], row["author"]) for row in kept] == [("complaint", "human", "ada")]
     assert asked(brain) == [] and asked(brain, "conflict_type") == ["a 0"]
     assert labelled_today(gym, "intent") == 1 and labelled_today(gym, "conflict_type") == 0
-    before = gym.newest_ids()
+    before = gym.material.newest_ids()
     assert undo(brain, event) and not undo(brain, event)
     assert asked(brain) == ["a 0"] and labelled_today(gym, "intent") == 0
     assert gym.count_evidence(["intent"]) == 0 and gym.count_evidence(["next_step"]) == 1
     assert save(brain, one, "intent", "inquiry", "") > event, "a number is not given again"
-    assert gym.newest_ids()["evidence"] > before["evidence"]
+    assert gym.material.newest_ids()["evidence"] > before["evidence"]
 
 
 def test_nothing_but_a_person_s_label_is_taken_back(brain: Brain, gym: Gym) -> None:

@@ -75,7 +75,7 @@ def work_of(brain: Brain, before: str | None = None) -> Work:
         else job
         for job in outlook(gym, brain.settings, profile)
     ]
-    unfinished = None if OPTIMIZE in at_work else gym.unfinished_run(profile)  # one at work has its answer
+    unfinished = None if OPTIMIZE in at_work else gym.runs.unfinished(profile)  # one at work has its answer
     asks = asyncio.run(waiting_runs(gym, [unfinished])) if unfinished else {}
     return Work(found, unfinished or "", asks.get(unfinished or "", []), shown)
 

@@ -55,7 +55,7 @@ def _fill(gym: Path) -> None:
     at = "2026-11-24T10:00:00.000Z"
     about = {"profile": "default", "started_at": at, "ended_at": at, "status": "success"}
     report = {"decisions_processed": 1, "optimized_count": 1, "module_results": {}}
-    brain.gym.save_run({**about, "run_id": "a/b", "reason": HOSTILE, **report})
+    brain.gym.runs.save({**about, "run_id": "a/b", "reason": HOSTILE, **report})
     brain.gym.dreams.save_cycle(
         {**about, "cycle": "c", "dreams": 1, "replayed": 1, "invented": 0, "reasons": {"x<b>": 3}}
     )

@@ -189,7 +189,7 @@ def test_many_histories_are_those_of_each_turn(
     said = {"c": customer, "a": agent}
     gym.append("c", [said[k](f"{k}{i}") if k in said else label for i, k in enumerate(kinds)], "default")
     wanted = {before: gym.history("c", before, limit) for before in befores}
-    assert gym.histories("c", befores, limit) == wanted
+    assert gym.material.histories("c", befores, limit) == wanted
     gym.close()
 
 

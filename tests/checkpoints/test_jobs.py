@@ -249,7 +249,7 @@ def test_a_run_begun_by_hand_counts_all_decisions(gym: Gym) -> None:
     assert (job.mark, job.run_id) == (130, None), "the scheduled one had not come to anything"
     job = gym.jobs.seen(OPTIMIZE, "default")
     gym.jobs.begin(lease.owner, job, 230, "scheduled")
-    gym.save_run({"run_id": "scheduled", "profile": "default", "started_at": "", "status": "running",
+    gym.runs.save({"run_id": "scheduled", "profile": "default", "started_at": "", "status": "running",
                   "decisions_processed": 0})  # fmt: skip
     gym.jobs.begun_by_hand("default", "by hand too")
     assert gym.jobs.seen(OPTIMIZE, "default").run_id == "scheduled"

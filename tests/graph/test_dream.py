@@ -75,7 +75,7 @@ def test_a_dream_is_a_whole_labelled_conversation(dreamt: Any) -> None:
 def test_parents_stand_on_the_train_side_and_intents_take_turns(dreamt: Any) -> None:
     brain, _ = dreamt
     dreams = brain.gym.dreams.newest("default", 100)
-    sides = brain.gym.sides([name for one in dreams for name in one["parents"]])
+    sides = brain.gym.material.sides([name for one in dreams for name in one["parents"]])
     assert {side for _, side in sides.values()} == {"train"}
     _, talks = remembered(brain, "default")
     intents = {intent_of(turns) for turns in talks.values()} - {None}

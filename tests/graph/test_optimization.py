@@ -96,7 +96,7 @@ def test_a_run_is_not_traced_whatever_the_host_exports(
     monkeypatch.setattr("understudy.nodes.run._write_page", lambda *_: None)
     monkeypatch.setattr("understudy.nodes.run.report_page", lambda *_: None)
     monkeypatch.setattr("understudy.nodes.run.page", lambda *_: "")
-    monkeypatch.setattr("understudy.checkpoints.gym.Gym.save_run", lambda *_: None)
+    monkeypatch.setattr("understudy.checkpoints.runs.Runs.save", lambda *_: None)
     learn(observed(2))
     utils.get_env_var.cache_clear()
     assert seen == [False]
@@ -249,7 +249,7 @@ def test_a_killed_run_goes_on(home: Path, observed: Observed, quick: None) -> No
     assert brain.gym is not None
     run_folders = home / "optimized_modules" / "default" / ".runs"
     begun: list[Callable[[], Any]] = [
-        lambda: brain.gym and brain.gym.unfinished_run("default"),
+        lambda: brain.gym and brain.gym.runs.unfinished("default"),
         lambda: list(run_folders.glob("*/*/gepa_state.bin")),
     ]
     for has_begun in begun:
@@ -271,7 +271,7 @@ def test_a_killed_run_goes_on(home: Path, observed: Observed, quick: None) -> No
         saved = brain.versioning("default").list_versions(name)[1:]
         runs = [brain.versioning("default").metadata(name, version)["run_id"] for version in saved]
         assert len(set(runs)) == len(runs), "a run that is taken up again does not save twice"
-    assert brain.gym.unfinished_run("default") is None
+    assert brain.gym.runs.unfinished("default") is None
 
 
 def _program(brain: Brain, name: str) -> Any:

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.checkpoints.gym import FULL_BAND, Gym
+from understudy.checkpoints.gym import Gym
+from understudy.checkpoints.material import FULL_BAND
 from understudy.events import BrainDecision, Event, Line
 from understudy.graph.shadow import create_shadow_workflow
 from understudy.nodes import dataset as module
@@ -75,7 +76,7 @@ def adds_up(report: dict[str, Any]) -> bool:
 
 def sides_of(gym: Gym) -> dict[str, tuple[str, str]]:
     rows = gym.rows("SELECT conversation_id FROM conversation_sides")
-    return gym.sides([row["conversation_id"] for row in rows])
+    return gym.material.sides([row["conversation_id"] for row in rows])
 
 
 def told_by_teacher(gym: Gym, where: str, field: str, value: Any) -> None:
@@ -186,7 +187,7 @@ def test_connections_that_race_for_the_same_copies_put_them_on_one_side(home: Pa
         racer.start()
     for racer in racers:
         racer.join()
-    assert len(set(gym.sides(names).values())) == 1 and len(gym.sides(names)) == 40
+    assert len(set(gym.material.sides(names).values())) == 1 and len(gym.material.sides(names)) == 40
     gym.close()
 
 

@@ -328,11 +328,11 @@ def test_labels_are_written_together_or_not_at_all(home: Path, monkeypatch: pyte
         for turn in range(3)
     ]
     with closing(Gym(Path("brain_gym.db"))) as gym:
-        counted, drawn = gym.newest_ids(), gym._draw
+        counted, drawn = gym.material.newest_ids(), gym._draw
         with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
             patch.setattr(gym, "_draw", lambda id, event: drawn(id, event) if event.payload["turn"] < 2 else 1 / 0)
             gym.learn("c1", events, "default")
-        assert gym.newest_ids() == counted and known() == {}
+        assert gym.material.newest_ids() == counted and known() == {}
         gym.learn("c1", events, "default")
     assert all(known(turn=turn) == {"intent": "booking"} for turn in range(3))
 
@@ -354,7 +354,7 @@ def test_only_closed_conversations_are_labelled_the_newest_first(home: Path, tea
         said("open", None)
         said("speaking", NOW)
         said("waiting", OLD, Event(kind="agent_message", text="hello", message_id="a", at=OLD), upto=0)
-        found = [id for id, _ in gym.unlabelled(TEACHER, OLD, 50)]
+        found = [id for id, _ in gym.material.unlabelled(TEACHER, OLD, 50)]
     assert found == ["a label is no message", "silent", "cut off", "ended"]
     assert labelled()["conversations"] == 4 and known(id="open") == {} and known(id="silent") == SAID
     assert "user_satisfaction" in known(id="cut off") and "user_satisfaction" not in known(id="ended")
@@ -368,7 +368,7 @@ def test_a_limit_goes_on_to_older_ones_before_it_comes_back(home: Path, teacher:
     assert [bool(known(id=f"c{i}")) for i in range(4)] == [False, False, True, True]
     with closing(Gym(Path("brain_gym.db"))) as gym:
         gym.append("c3", [Event(kind="customer_message", text="and another", message_id="later")], "default")
-        assert gym.unlabelled(TEACHER, OLD, 9) == [("c1", [0]), ("c0", [0]), ("c3", [2])]
+        assert gym.material.unlabelled(TEACHER, OLD, 9) == [("c1", [0]), ("c0", [0]), ("c3", [2])]
 
 
 def test_of_a_conversation_that_does_not_fit_the_teacher_sees_what_is_near(home: Path, teacher: OllamaServer) -> None:

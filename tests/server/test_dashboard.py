@@ -124,7 +124,7 @@ def test_runs_of_both_kinds_are_told_the_newest_first_and_paged(brain: Brain) ->
         at = f"2026-11-24T10:00:{n:02}.000Z"
         run = {"profile": "default", "started_at": at, "ended_at": at, "status": "success", "reason": None}
         if n % 2:
-            brain.gym.save_run({**run, "run_id": f"r{n}", "decisions_processed": 1, "optimized_count": 2})
+            brain.gym.runs.save({**run, "run_id": f"r{n}", "decisions_processed": 1, "optimized_count": 2})
         else:
             brain.gym.dreams.save_cycle({**run, "cycle": f"c{n}", "dreams": 7})
     found = work_of(brain)
@@ -140,7 +140,7 @@ def test_runs_of_both_kinds_are_told_the_newest_first_and_paged(brain: Brain) ->
 def test_a_run_by_hand_runs_until_its_process_is_gone(observed: Any) -> None:
     brain = observed(1)
     report = {"decisions_processed": 1, "optimized_count": 0, "ended_at": None, "status": "running", "reason": None}
-    brain.gym.save_run({**report, "run_id": "r", "profile": "default", "started_at": "2026-11-24T10:00:00.000Z"})
+    brain.gym.runs.save({**report, "run_id": "r", "profile": "default", "started_at": "2026-11-24T10:00:00.000Z"})
     with alone(brain.settings.optimized_modules_dir / "default", "optimizing"):
         job = work_of(brain).jobs[0]
         assert (job["last_status"], job["last_run"]) == ("running", "2026-11-24T10:00:00.000Z")
