@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from understudy.checkpoints.file import GymFile
+from understudy.checkpoints.rows import JSON_COLUMNS
 from understudy.events import WorkflowOutcome
 
 MOST_OF_A_KIND = 50
@@ -26,7 +27,6 @@ _DECISION = (
     "action_taken", "workflow_outcome", "user_satisfaction",
 )  # fmt: skip
 _TEXTS = ("user_message", "proposed_response", "response_sent", "user_response")
-_JSON = ("state_snapshot", "readings", "faults", "versions", "models")
 _RUN = "json_extract(CAST(c.metadata AS TEXT), '$.run_id')"
 _SAID = "seq, kind, turn, message_id, text, action, payload, at, processed_at"
 
@@ -267,7 +267,7 @@ def _among(wanted: bool) -> str:
 
 
 def _decision(row: sqlite3.Row) -> dict[str, Any]:
-    return {**dict(row), **{name: _load(row[name]) for name in _JSON}}
+    return {**dict(row), **{name: _load(row[name]) for name in JSON_COLUMNS}}
 
 
 def _by_turn(rows: Iterator[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
