@@ -175,9 +175,10 @@ class _Desk:
         if not self.done:
             self.say("There is nothing to undo on this page.")
             return
-        one, event_id = self.done.pop()
+        one, event_id = self.done[-1]
         if event_id is not None and await asked(lambda b: undo(b, event_id)):
             self.today -= 1
+        self.done.pop()  # not before: what could not be undone is still the last
         if self.current:
             self.waiting.insert(0, self.current)
         await self.ask(one)

@@ -74,6 +74,26 @@ def test_a_turn_is_skipped_and_the_brain_s_word_is_shown_when_asked_for(served: 
     assert labels(served) == before
 
 
+def test_what_could_not_be_undone_is_still_the_next_to_be_undone(served: DevServer, page: Page) -> None:
+    before = labels(served)
+    open_queue(page, served, "user_satisfaction")
+    for n, choice in enumerate(("1", "5"), 1):
+        page.keyboard.press(choice)
+        expect(page.locator(".chosen")).to_be_visible()
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("Labelled today")).to_have_text(f"Labelled today: {n}")
+    with closing(sqlite3.connect(served.gym, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        page.keyboard.press("u")
+        expect(page.get_by_role("status")).to_contain_text("database is locked", timeout=20_000)
+    page.keyboard.press("u")
+    expect(page.get_by_role("status")).to_have_text("Undone.")
+    assert labels(served) == [*before, ("user_satisfaction", 0.0, None)]
+    page.keyboard.press("u")
+    expect(page.get_by_text("Labelled today")).to_have_text("Labelled today: 0")
+    assert labels(served) == before
+
+
 def test_many_labels_have_numbers_and_can_be_looked_for(served: DevServer, page: Page) -> None:
     open_queue(page, served, "next_step")
     page.keyboard.type("10")
