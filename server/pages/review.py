@@ -207,8 +207,9 @@ class _Desk:
                 with ui.element("section"):
                     empty(
                         "Nothing to review.",
-                        f"Of the newest {NEWEST:,} turns there is none whose {self.wanted.replace('_', ' ')} nobody has"
-                        " labelled, but for those that you have skipped. New ones come with new conversations:"
+                        f"Of the newest {NEWEST:,} turns of the profile {self.brain_profile.name} (BRAIN_PROFILE) there"
+                        f" is none whose {self.wanted.replace('_', ' ')} nobody has labelled, but for those that you"
+                        " have skipped. New ones come with new conversations:"
                         " `understudy serve` reads them. `understudy optimize` learns from what has been labelled.",
                     )
                     self.note = Tag("p").classes("status").props("role=status")
