@@ -13,8 +13,25 @@ from understudy.showing import printable
 
 
 def button(text: str, on_click: Callable[[], Awaitable[object] | object], kind: str = "") -> ui.button:
-    """Write a button; the kind `first` is for what one most likely wants, `danger` for what takes something away."""
-    made = ui.button(printable(text), on_click=on_click, color=None)
+    """Write a button; the kind `first` is for what one most likely wants, `danger` for what takes something away.
+
+    A click while it is still at work is dropped: a double click asks once.
+    """
+    at_work = False
+
+    async def once() -> None:
+        nonlocal at_work
+        if at_work:
+            return
+        at_work = True
+        try:
+            done = on_click()
+            if isinstance(done, Awaitable):
+                await done
+        finally:
+            at_work = False
+
+    made = ui.button(printable(text), on_click=once, color=None)
     return made.props("no-caps unelevated").classes(f"act {kind}")
 
 

@@ -114,6 +114,10 @@ def test_a_rollback_asks_first_and_works(dashboard: DevServer, page: Page) -> No
     page.keyboard.press("Escape")
     question.wait_for(state="hidden")
     assert json.loads(pointer.read_text())["version"] == "v1.0"
+    page.get_by_role("button", name="Use v0.0").dblclick()
+    question.wait_for()
+    page.keyboard.press("Escape")
+    question.wait_for(state="detached")
     page.get_by_role("button", name="Use v0.0").click()
     page.get_by_role("dialog").get_by_role("button", name="Use v0.0").click()
     page.get_by_text("conflict: v0.0 is in use instead of v1.0").wait_for()
