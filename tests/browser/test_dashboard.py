@@ -103,6 +103,7 @@ def test_the_head_leads_to_every_page_and_can_be_skipped(dashboard: DevServer, p
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.innerText") == "Use v0.0"
+    assert page.evaluate("getComputedStyle(document.activeElement).boxShadow") != "none", "one sees where one is"
 
 
 def test_a_rollback_asks_first_and_works(dashboard: DevServer, page: Page) -> None:
