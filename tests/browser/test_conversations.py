@@ -1,6 +1,6 @@
 """The pages of conversations in a real browser: hostile text stays text, links lead right, erasing asks first."""
 
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from playwright.sync_api import Page
@@ -13,7 +13,8 @@ from understudy.tests.browser.chromium import off_the_loop
 
 ID = "weird/<img src=x onerror=alert(3)>?a=1&b#c"
 TEXT = "<script>alert(1)</script><img src=x onerror=alert(2)> \u202egpj.exe {{ 7*7 }} **bold**\nsecond line"
-CUSTOMER = {"name": "<b>Ines</b>"}
+CUSTOMER = {"name": "<b>Ines</b>", "W" * 80: "long"}
+HEBREW = "\u05e9\u05dc\u05d5\u05dd (abc)!"
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,7 @@ def home_url(served: DevServer) -> str:
         with Understudy(Settings(rl_gym_db_path=served.gym)) as app:
             app.observe(ID, TEXT, customer=CUSTOMER)
             app.replied(ID, "ok", action="greet")
+            app.replied(ID, HEBREW)
 
     off_the_loop(say)
     return f"{served.url}/brain/ui/conversations"
@@ -41,6 +43,22 @@ def test_hostile_text_stays_text_in_the_list_and_in_its_conversation(home_url: s
     assert page.locator("h1").inner_text() == ID and page.title() == f"{ID} - Conversations - understudy"
     assert page.locator(".facts dd").first.inner_text() == CUSTOMER["name"]
     assert page.locator("main img, main script, main b").count() == 0
+
+
+def test_long_words_fit_a_phone_and_text_runs_the_way_it_is_written(home_url: str, page: Page) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(f"{home_url}?prefix={'W' * 300}")
+    page.get_by_text("at most 200 characters").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.goto(f"{home_url}/one?id={quote(ID, safe='')}")
+    said = page.get_by_text(HEBREW)
+    said.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    place = """(said, at) => { const range = document.createRange(); range.setStart(said.firstChild, at);
+      range.setEnd(said.firstChild, at + 1); return range.getBoundingClientRect().left }"""
+    assert said.evaluate(place, len(HEBREW) - 1) < said.evaluate(place, HEBREW.index("a")), (
+        "the mark at the end stands on the left"
+    )
 
 
 def test_studio_and_the_state_are_one_click_away(home_url: str, page: Page, served: DevServer) -> None:
