@@ -105,6 +105,7 @@ def course(test: str, narrow: bool = False) -> Response:
 
 
 def _draw(found: Tests, draw: Any) -> None:
+    testable = [name for name, known in found.versions.items() if len(known) > 1]
     for name, error in found.damaged.items():
         with section(name):
             Tag("p", error).classes("bad")
@@ -114,9 +115,11 @@ def _draw(found: Tests, draw: Any) -> None:
         with section("No test runs"):
             empty(
                 "A new version of a module begins its test by itself.",
-                "`understudy optimize` makes versions; or let two that there are answer side by side, below.",
+                "`understudy optimize` makes versions"
+                f"{'; or let two that there are answer side by side, below' if testable else ''}.",
             )
-    _start(found.versions, draw)
+    if testable:
+        _start(testable, found.versions, draw)
     for one in found.ended:
         _test(one, draw)
     if found.older is not None:
@@ -235,10 +238,7 @@ def _stopped(brain: Brain, name: str) -> str:
     return f"{found['test']}: {found['reason']}; {found['consequence']}"
 
 
-def _start(versions: dict[str, list[str]], draw: Any) -> None:
-    testable = [name for name, known in versions.items() if len(known) > 1]
-    if not testable:
-        return
+def _start(testable: list[str], versions: dict[str, list[str]], draw: Any) -> None:
     chosen = {"module": testable[0]}
     with section("Begin a test", "The next turn is answered by both. B is the one that wants to be better."):
         with ui.element("div").classes("fields"):

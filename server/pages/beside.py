@@ -38,13 +38,14 @@ def beside(turn: TurnSeen, server: str) -> None:
             for fault in turn.decision.faults:
                 _fault(fault)
         said = _fields(turn.decision.readings if turn.decision else {})
-        if turn.evidence:
+        # The reply that was sent stands in the chat.
+        known = [one for one in turn.evidence if (one.field, one.source) != ("proposed_response", "hindsight")]
+        if known:
             with ui.element("table").classes("known"):
                 _titles(("Evidence", "what turned out to be true, who says so", ""))
                 with ui.element("tbody"):
-                    for one in turn.evidence:
-                        if (one.field, one.source) != ("proposed_response", "hindsight"):  # it stands in the chat
-                            _known(one, said)
+                    for one in known:
+                        _known(one, said)
         for pair in turn.pairs:
             _pair(pair)
         if turn.decision is not None:

@@ -159,6 +159,15 @@ def test_a_page_waits_until_a_locked_gym_has_said_so(brain: Brain, monkeypatch: 
     assert found.status_code == 200 and "the gym is locked" in found.text
 
 
+def test_pages_announce_nothing_that_is_not_there(observed: Any) -> None:
+    hello = {"role": "customer", "text": "Hello"}, {"role": "agent", "text": "Good morning"}
+    observed([{"conversation_id": "short", "messages": list(hello)}])
+    with TestClient(app, "http://localhost", client=("127.0.0.1", 5)) as browser:
+        chat, tests = (browser.get(f"/brain/ui{path}").text for path in ("/conversations/one?id=short", "/ab"))
+    assert "Good morning" in chat and "what turned out to be true" not in chat
+    assert "No test runs" in tests and "side by side, below" not in tests
+
+
 def test_settings_are_written_as_they_are_typed_and_compared_by_value() -> None:
     given: Any = {"brain_conversation_idle_hours": 24.0, "brain_api_token": "hush-hush-hush-hush", "ab_share": 0.5}
     found = settings_by_subject(Brain(Settings(**given, brain_allowed_hosts="localhost,brain.example")))
