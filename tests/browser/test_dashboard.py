@@ -54,6 +54,8 @@ def _fill(gym: Path) -> None:
     begin(brain, "default", "conflict", "v0.0", "v1.0", name="<b>bold</b>")
     at = "2026-11-24T10:00:00.000Z"
     about = {"profile": "default", "started_at": at, "ended_at": at, "status": "success"}
+    long = {**about, "run_id": "long", "reason": "The model server did not answer. " * 9, "status": "error"}
+    brain.gym.save_run({**long, "decisions_processed": 1, "optimized_count": 0, "module_results": {}})
     report = {"decisions_processed": 1, "optimized_count": 1, "module_results": {}}
     brain.gym.runs.save({**about, "run_id": "a/b", "reason": HOSTILE, **report})
     brain.gym.dreams.save_cycle(
@@ -158,10 +160,18 @@ def test_a_test_is_stopped_and_begun(dashboard: DevServer, page: Page) -> None:
     page.get_by_text("default-conflict-v0.0-v1.0: v0.0 against v1.0").wait_for()
 
 
+def test_a_long_reason_leaves_room_for_what_stands_beside_it(dashboard: DevServer, page: Page) -> None:
+    page.goto(f"{dashboard.url}/brain/ui/jobs")
+    row = page.locator("tr", has_text="did not answer")
+    for beside in (row.locator("th"), row.get_by_role("link", name="Report")):
+        room = beside.evaluate("(one) => one.getBoundingClientRect().width")
+        assert room > 40
+
+
 def test_a_report_opens_on_its_own_and_may_run_nothing(dashboard: DevServer, page: Page) -> None:
     page.goto(f"{dashboard.url}/brain/ui/jobs")
     with page.expect_popup() as opened:
-        page.get_by_role("link", name="Report").click()
+        page.get_by_role("row", name="obeyed").get_by_role("link", name="Report").click()
     assert opened.value.title() == "Optimisation a/b"
     answer = page.request.get(opened.value.url)
     assert "default-src 'none'" in answer.headers["content-security-policy"]
