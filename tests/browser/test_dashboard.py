@@ -55,7 +55,7 @@ def _fill(gym: Path) -> None:
     at = "2026-11-24T10:00:00.000Z"
     about = {"profile": "default", "started_at": at, "ended_at": at, "status": "success"}
     long = {**about, "run_id": "long", "reason": "The model server did not answer. " * 9, "status": "error"}
-    brain.gym.save_run({**long, "decisions_processed": 1, "optimized_count": 0, "module_results": {}})
+    brain.gym.runs.save({**long, "decisions_processed": 1, "optimized_count": 0, "module_results": {}})
     report = {"decisions_processed": 1, "optimized_count": 1, "module_results": {}}
     brain.gym.runs.save({**about, "run_id": "a/b", "reason": HOSTILE, **report})
     brain.gym.dreams.save_cycle(
