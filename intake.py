@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -96,16 +97,19 @@ def cleaned(value: Any) -> Any:
 
 def is_deeper(value: Any, levels: int) -> bool:
     """Say whether a JSON value has more levels than that."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(levels == 1 or is_deeper(v, levels - 1) for v in inner if isinstance(v, dict | list))
+    return any(levels == 1 or is_deeper(v, levels - 1) for v in _inside(value) if isinstance(v, dict | list | tuple))
 
 
 def _is_huge(value: Any) -> bool:
     """Say whether a JSON value holds a number that neither SQLite nor a checkpoint can."""
     if isinstance(value, int):
         return not -(2**63) <= value < 2**63
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(map(_is_huge, inner))
+    return any(map(_is_huge, _inside(value)))
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """Return what is in a JSON value; a tuple becomes a list in JSON."""
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
 
 
 def plain(name: str, value: Any) -> Any:

@@ -21,7 +21,7 @@ import pytest
 
 from understudy import GymError, InputError, NotObserved, ProfileError, Settings, Understudy, UnderstudyError
 from understudy.benchmarks.prove import run_cli, without_checkpoint
-from understudy.intake import CUT_MARK, MAX_TEXT
+from understudy.intake import CUT_MARK, MAX_DEPTH, MAX_TEXT
 from understudy.tests.disks import small_disk
 from understudy.tests.graph.test_host import everything
 
@@ -100,6 +100,9 @@ def test_a_huge_message_is_cut_and_marked(app: Understudy) -> None:
 
 LOOP: dict[str, Any] = {}
 LOOP["self"] = LOOP
+DEEP: tuple[Any, ...] = ()
+for _ in range(MAX_DEPTH):
+    DEEP = (DEEP,)  # JSON makes lists of them
 WRONG: dict[str, Callable[[Any], Any]] = {
     "no text": lambda app: app.observe("c1", None),
     "bytes": lambda app: app.observe("c1", b"SECRET"),
@@ -110,6 +113,8 @@ WRONG: dict[str, Callable[[Any], Any]] = {
     "a profile that is none": lambda app: app.observe("c1", "SECRET", profile="../star"),
     "a profile of another kind": lambda app: app.observe("c1", "SECRET", profile=["star"]),
     "a state that is no JSON": lambda app: app.observe("c1", "SECRET", state={"at": datetime.now(UTC)}),
+    "a state deeper than can be read": lambda app: app.observe("c1", "SECRET", state={"a": DEEP}),
+    "a number that no file holds": lambda app: app.observe("c1", "SECRET", customer={"points": (2**70,)}),
     "a state without end": lambda app: app.observe("c1", "SECRET", state=LOOP),
     "a customer that is no object": lambda app: app.observe("c1", "SECRET", customer="SECRET"),
     "a huge customer": lambda app: app.observe("c1", "SECRET", customer={"note": "SECRET" * 50_000}),
