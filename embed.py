@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import partial, wraps
 from time import monotonic
@@ -36,18 +36,31 @@ write of ours holds the file that long."""
 
 
 def _later(call: Call[P]) -> Callable[Concatenate["Understudy", P], Awaitable[bool]]:
-    """Return the asynchronous twin of a call; calls are done in the order they are made, whoever awaits them when."""
+    """Return the asynchronous twin of a call; calls are done in the order they are made, whoever awaits them when.
+
+    A call that has been made is done, also when whoever awaits it is cancelled, as a web server does to a customer's
+    request when the customer has gone.
+    """
 
     @wraps(call)
     async def twin(self: "Understudy", /, *args: P.args, **kwargs: P.kwargs) -> bool:
         run = partial(self._by, monotonic() + self.wait_seconds, partial(call, self, *args, **kwargs))
+        done: Future[bool] = Future()
+        done.set_running_or_notify_cancel()  # nobody can cancel it from now on
         try:
-            done = asyncio.get_running_loop().run_in_executor(self._pool(), run)
+            self._pool().submit(_do, run, done)
         except RuntimeError:  # it is closed, or the interpreter ends
             return run()
-        return await done
+        return await asyncio.wrap_future(done)
 
     return twin
+
+
+def _do(run: Callable[[], bool], done: "Future[bool]") -> None:
+    try:
+        done.set_result(run())
+    except Exception as error:  # noqa: BLE001  (with BRAIN_STRICT; it is for whoever awaits it)
+        done.set_exception(error)
 
 
 class Understudy:

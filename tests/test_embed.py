@@ -180,6 +180,20 @@ async def test_the_asynchronous_twins_do_the_same(home: Path) -> None:
     app.close()
 
 
+async def test_a_call_that_waits_for_its_turn_is_done_though_its_caller_is_cancelled(app: Understudy) -> None:
+    app.wait_seconds = 60.0
+    with closing(sqlite3.connect(GYM, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        first, second = (asyncio.create_task(app.aobserve("c1", text)) for text in ("one", "two"))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.wait((second,))
+        other.execute("ROLLBACK")
+    assert await first and second.cancelled()
+    await app.aclose()
+    assert texts() == ["one", "two"] and app.losses == {}
+
+
 def test_a_worker_reads_what_comes_and_the_shadow_of_it_is_whole(home: Path) -> None:
     before = set(threading.enumerate())
     with Understudy(Settings(), worker=True) as app:
