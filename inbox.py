@@ -52,7 +52,11 @@ class Inbox(Observer):
     _told: set[str] = field(default_factory=set)
 
     async def read(self) -> None:
-        """Read until told to stop, and give the lease back."""
+        """Read until told to stop, and give the lease back.
+
+        Raises:
+            GymError: the gym's file has been removed or replaced.
+        """
         self.lease.start()
         reading = asyncio.create_task(self.observe_all(self.arrivals()))
         stop = asyncio.create_task(self.stopping.wait())
@@ -66,9 +70,14 @@ class Inbox(Observer):
                 await asyncio.to_thread(self.lease.stop)
 
     async def arrivals(self) -> AsyncIterator[tuple[str, int]]:
-        """Yield the conversations in which something waits, for ever."""
+        """Yield the conversations in which something waits, for ever.
+
+        Raises:
+            GymError: the gym's file has been removed or replaced; what comes now is in another one.
+        """
         ours = False
         while not self.stopping.is_set():
+            self.gym.still_there()
             waiting: list[str] = []
             if not self.lease.held:
                 ours = False

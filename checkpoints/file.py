@@ -85,6 +85,9 @@ class GymFile:
     Args:
         path: the file; it is made with mode 0600 if it is not there, and migrated if it is older.
 
+    Attributes:
+        still_there: raises GymError once the file has been removed or replaced.
+
     Raises:
         GymError: the file is no gym, was made by a newer version, or cannot be opened.
     """
@@ -105,7 +108,7 @@ class GymFile:
                 if not self.is_read_only:
                     self._prepare()
                 self._migrate()
-                self._stays = stays(path)
+                self.still_there = stays(path)
             except BaseException:
                 self.connection.close()
                 raise
@@ -150,7 +153,7 @@ class GymFile:
                 yield
                 return
             if not self.is_read_only:
-                self._stays()
+                self.still_there()
             self._begin()
             try:
                 yield

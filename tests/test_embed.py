@@ -234,6 +234,19 @@ def test_a_worker_that_fails_begins_again_and_the_app_does_not_notice(
     assert len(told) == 2 and "SECRET" not in caplog.text and app.losses == {}
 
 
+def test_a_worker_goes_over_to_the_gym_that_replaces_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("understudy.worker.PAUSE_SECONDS", (0.01, 0.02))
+    with Understudy(Settings(), worker=True) as app:
+        assert app.observe("c1", "hello")
+        until(lambda: rows("SELECT count(*) FROM brain_decisions") == [(1,)])
+        (home / "before").mkdir()
+        for file in list(home.glob("brain_gym.db*")):
+            file.rename(home / "before" / file.name)
+        assert not app.observe("c1", "lost") and app.observe("c2", "hello")
+        until(lambda: rows("SELECT conversation_id FROM brain_decisions") == [("c2",)])
+        assert app.losses == {"unusable": 1}
+
+
 async def test_a_worker_leaves_a_host_s_streams_alone(home: Path) -> None:
     alone = await everything(lambda text: None)
     with Understudy(Settings(), worker=True) as app:

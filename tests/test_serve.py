@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from understudy.benchmarks.prove import COMMAND, run_cli, without_checkpoint
+from understudy.checkpoints.file import GymError
 from understudy.checkpoints.gym import Gym
 from understudy.checkpoints.jobs import INBOX, SCHEDULER
 from understudy.events import Event
@@ -113,6 +114,15 @@ async def test_a_conversation_that_cannot_be_read_holds_up_no_other(gym: Gym) ->
     assert found["turns"] == 1 and gym.inbox() == ["odd"]
     told = [line for line in said if "no_such_profile" in line]
     assert len(told) == 1 and told[0].startswith("conversation 'odd': no profile") and "tried again" in told[0]
+
+
+async def test_it_ends_when_its_gym_is_another_file(home: Path) -> None:
+    said: list[str] = []
+    serving = asyncio.create_task(serve(Brain(Settings()), said.append))
+    await until(lambda: any(line.startswith("gym ") for line in said))
+    os.rename("brain_gym.db", "moved.db")
+    with pytest.raises(GymError, match="removed, moved or replaced while it was in use; start again"):
+        await asyncio.wait_for(serving, 30)
 
 
 async def test_while_the_model_server_is_down_it_waits_and_says_so_once(
