@@ -27,11 +27,17 @@ SECONDS_TO_FINISH = 3.0
 """How long the worker's turns may take to finish at the end."""
 
 SECONDS_TO_FORK = 1.0
-"""How long they may take when the process is forked, and how long a call that is being done."""
+"""How long they may take when the process is forked."""
+
+SECONDS_BEFORE_FORK = 10.0
+"""How long a fork waits for a call that is being done. That takes some milliseconds, unless thousands of messages are
+written at once, or the disk is slow; a child that does not wait can write nothing."""
 
 MOST_LEFT_OUT = 100_000
 """Conversations that are remembered as left out, so that none is begun in its middle."""
 
+_CLOSED = "close() has been called"
+_TORN = "the process was forked in the middle of a call, and SQLite's files do not survive that; start it again"
 _FULL = "INBOX_MAX={}: so many events wait, and the conversation is a new one; it is left out as a whole"
 
 
@@ -49,7 +55,8 @@ class Door:
         self._settings, self._has_worker = settings, has_worker
         self.losses = Losses()
         self._lock = threading.Lock()
-        self._is_closed = False
+        self._closed = ""
+        """Why nothing is written any more."""
         self._gym: HostGym | None = None
         self._hindrance: tuple[float, GymError] | None = None
         self._keeper: Keeper | None = None
@@ -87,8 +94,8 @@ class Door:
         if not self._lock.acquire(timeout=max(0.0, deadline - monotonic())):
             raise NotObserved("locked", "other calls wait for the gym as well; another program seems to hold it")
         try:
-            if self._is_closed:
-                raise NotObserved("closed", "close() has been called")
+            if self._closed:
+                raise NotObserved("closed", self._closed)
             self._start()
             gym = self._opened()
             gym.deadline = deadline
@@ -106,25 +113,33 @@ class Door:
     def close(self) -> None:
         """End the worker, write down what is lost, and close the gym."""
         with self._lock:
-            if not self._is_closed:
-                self._is_closed = True
+            if not self._closed:
+                self._closed = _CLOSED
                 self._stop(SECONDS_TO_FINISH)
         _doors.discard(self)
 
     def hold(self) -> bool:
         """Close all and keep it closed until `let_go`; say whether that is possible."""
-        if not self._lock.acquire(timeout=SECONDS_TO_FORK):
+        if not self._lock.acquire(timeout=SECONDS_BEFORE_FORK):
             return False
         self._stop(SECONDS_TO_FORK)
         return True
 
-    def let_go(self, in_child: bool) -> None:
-        """Let calls come again. A child begins with nothing lost, and with its threads when it is called."""
-        if in_child:
-            self.losses = Losses()
-        elif not self._is_closed:
+    def let_go(self) -> None:
+        """Let calls come again."""
+        if not self._closed:
             self._start()
         self._lock.release()
+
+    def begin_in_child(self, is_whole: bool) -> None:
+        """Begin in a process that has been forked: with nothing lost, and with threads when it is called.
+
+        Args:
+            is_whole: it was held. Else a thread that this process does not have is at work in it, for ever: what it has
+                open can neither be used nor closed.
+        """
+        self._lock, self.losses = threading.Lock(), Losses()
+        self._closed = self._closed if is_whole else _TORN
 
     def _check_place(self, gym: HostGym, name: str, begins: bool) -> None:
         """Refuse what is not to be written: of a conversation that the gym does not know, or has no place for."""
@@ -193,13 +208,15 @@ def _hold_all() -> None:
     _held.extend(door for door in list(_doors) if door.hold())
 
 
-def _let_go_all(in_child: bool) -> None:
+def _let_go_all() -> None:
     while _held:
-        _held.pop().let_go(in_child)
+        _held.pop().let_go()
 
 
-os.register_at_fork(
-    before=_hold_all,
-    after_in_parent=lambda: _let_go_all(in_child=False),
-    after_in_child=lambda: _let_go_all(in_child=True),
-)
+def _begin_all_in_child() -> None:
+    for door in list(_doors):
+        door.begin_in_child(is_whole=door in _held)
+    _held.clear()
+
+
+os.register_at_fork(before=_hold_all, after_in_parent=_let_go_all, after_in_child=_begin_all_in_child)

@@ -400,6 +400,37 @@ def test_forks_write_beside_each_other(home: Path) -> None:
     assert rows("PRAGMA integrity_check") == [("ok",)]
 
 
+TORN = """
+import os, subprocess, sys, threading
+from understudy import Understudy, door
+app = Understudy()
+app.wait_seconds, door.SECONDS_BEFORE_FORK = 60.0, 0.01
+app.observe("parent", "0")
+code = "import sqlite3; c = sqlite3.connect('brain_gym.db').execute('BEGIN IMMEDIATE'); print(flush=True); input()"
+other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+other.stdout.readline()
+call = threading.Thread(target=app.observe, args=("parent", "1"))
+call.start()
+while not app._door._lock.locked():
+    pass
+if (child := os.fork()) == 0:
+    app.observe("child", "0")
+    app.close()
+    os._exit(app.losses != {"closed": 1})
+assert os.waitpid(child, 0)[1] == 0
+other.communicate(b"end")
+call.join()
+assert app.observe("parent", "2") and app.losses == {}
+app.close()
+"""
+
+
+def test_a_fork_in_the_middle_of_a_call_holds_up_nobody(home: Path) -> None:
+    out, err = run(TORN).communicate(timeout=30)
+    assert out == "" and err.startswith("1 not observed") and err.count("\n") == 1 and "start it again" in err
+    assert texts() == ["0", "1", "2"]
+
+
 CHATTER = """
 import sys
 from understudy import Understudy
