@@ -120,7 +120,8 @@ class Understudy:
         Args:
             conversation_id: text of up to 200 characters.
             text: what is longer than 100,000 characters is cut and marked.
-            message_id: of the host; one that repeats is written once. None takes a new one.
+            message_id: of the host; one that repeats is written once, and one that the agent's messages have is
+                refused. None takes a new one.
             profile: the domain of a conversation that begins; None takes BRAIN_PROFILE.
             state: what the host knows at this turn; JSON.
             customer: who is speaking: `name`, `preferences`, whatever else; JSON.
@@ -263,7 +264,13 @@ def _message(
         raise InputError(f"at: {error}") from None
     name = str(uuid4()) if message_id is None else short_name("message_id", message_id, MAX_MESSAGE_ID)
     event = said(line_of(role, text, action), name, payload, moment_of)
-    return lambda gym, name: [event]
+
+    def events(gym: Gym, conversation_id: str) -> list[Event]:
+        if message_id is not None and (known := gym.role_of(conversation_id, name)) not in (None, role):
+            raise InputError(f"message_id: a message of the {known} has it; each needs one of its own")
+        return [event]
+
+    return events
 
 
 def _new_of(messages: Any) -> Told:

@@ -197,6 +197,13 @@ class Gym(GymFile):
         )  # fmt: skip
         return {row["message_id"] for row in rows}
 
+    def role_of(self, conversation_id: str, message_id: str) -> str | None:
+        """Return who has said the message with that id, or None when the log has none."""
+        row = self.row(
+            "SELECT role FROM events WHERE conversation_id = ? AND message_id = ?", conversation_id, message_id
+        )
+        return row["role"] if row else None
+
     def first_payload(self, conversation_id: str) -> dict[str, Any] | None:
         """Return what came with the conversation's first event, or None when the conversation is unknown."""
         row = self.row("SELECT payload FROM events WHERE conversation_id = ? AND seq = 0", conversation_id)

@@ -92,6 +92,16 @@ def test_a_message_that_repeats_is_written_once(app: Understudy) -> None:
     assert rows("SELECT text, turn, seq FROM events") == [("hello", 0, 0), ("more", 1, 1)]
 
 
+def test_a_reply_with_the_id_of_its_question_is_not_taken_for_a_repetition(
+    app: Understudy, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert app.observe("c1", "hello", message_id="m1") and not app.replied("c1", "Hi", message_id="m1")
+    assert app.replied("c1", "Hi", message_id="m2") and app.replied("c2", "Hi", message_id="m1")
+    assert not app.observe("c1", "more", message_id="m2")
+    assert texts() == ["hello", "Hi", "Hi"] and app.losses == {"refused": 2}
+    assert "message_id: a message of the customer has it; each needs one of its own" in caplog.text
+
+
 def test_a_huge_message_is_cut_and_marked(app: Understudy) -> None:
     assert app.observe("c1", "x" * 3_000_000)
     (text,) = texts()
@@ -271,8 +281,8 @@ def test_while_another_program_holds_the_file_the_app_goes_on(
     assert json.loads(run_cli("status", "--json")[1])["lost"] == {"locked": 8}
 
 
-def test_a_call_waits_for_another_program_s_write(app: Understudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.embed.WAIT_SECONDS", 60.0)
+def test_a_call_waits_for_another_program_s_write(app: Understudy) -> None:
+    app.wait_seconds = 60.0
     with closing(sqlite3.connect(GYM, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         ends = threading.Timer(0.1, other.execute, ["ROLLBACK"])
