@@ -26,6 +26,11 @@ from understudy.state import Context, ShadowState
 KEPT_MESSAGES = 8
 """Newest messages that a checkpoint holds, so that its size does not grow with the conversation; the log holds all."""
 
+_ALONE = (
+    "messages that are new stay in the thread, and a run with an empty input reads them; "
+    "post a label or an outcome in a run of its own"
+)
+
 _NOTHING_NEW: Update = {"turn": None, "last_seq": None, "decision_id": None}
 
 
@@ -102,7 +107,7 @@ def _oldest_waiting(
     new = list(_events(state, posted, known_ids=gym.known_ids(conversation_id, _ids(state))))
     if posted.again is not None:
         if new:
-            raise InputError("again: goes alone; post what is new in a run of its own")
+            raise InputError(f"again: goes alone; {_ALONE}")
         return _as_it_was(gym, conversation_id, posted.again, profile, brain, context)
     if new:
         gym.append(conversation_id, new, profile.name)

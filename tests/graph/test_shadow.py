@@ -297,7 +297,11 @@ async def test_a_turn_is_read_again_with_other_versions_and_nothing_is_recorded(
     assert (await fork(1, {}, {}))[0]["turn"] is None
     with pytest.raises(InputError, match="again: goes alone"):
         await shadow.post(again=0, messages=[said("new", "m2")])
+    with pytest.raises(InputError, match="stay in the thread, and a run with an empty input reads them"):
+        await shadow.post(again=0)
     assert everything(brain) == kept
+    await shadow.post()
+    assert (await shadow.post(again=0))["turn"] == 0
     await shadow.post(messages=[said("ok", "m3")])
     assert [shadow.row(turn).user_message for turn in (2, 3)] == ["new", "ok"], "what was refused is not lost"
 
