@@ -117,7 +117,7 @@ def refusal(scope: Scope, hosts: Collection[str]) -> str | None:
     host = said[0] if len(said) == 1 else ""
     if "*" not in hosts and name_of(host) not in hosts:
         return "this host is not served; BRAIN_ALLOWED_HOSTS names those that are"
-    path = "/" + _path(scope).lstrip("/")
+    path = "/" + _path(scope).lstrip("/").removesuffix("\n")  # which a route's pattern passes over
     own = (f"http://{host}", f"https://{host}")
     for origin in _values(scope, b"origin"):
         if origin not in own and (origin != STUDIO or _is_below(path, OURS)):

@@ -119,7 +119,13 @@ def test_what_a_foreign_page_embeds_is_refused_though_no_origin_comes_with_it() 
 
 
 def test_every_answer_says_that_it_is_neither_guessed_at_nor_framed_nor_kept() -> None:
-    for path, status in (("/threads", 200), ("/brain/status", 200), ("/internal/truncate", 403), ("/docs", 403)):
+    for path, status in (
+        ("/threads", 200),
+        ("/brain/status", 200),
+        ("/internal/truncate", 403),
+        ("/docs", 403),
+        ("/docs%0A", 403),
+    ):
         answer = caller().get(path)
         assert answer.status_code == status
         assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["cache-control"] == "no-store"
