@@ -26,7 +26,7 @@ from understudy.server.api import api
 from understudy.server.guard import DASHBOARD, MIDDLEWARE
 from understudy.server.login import ROUTES
 from understudy.server.logs import guard_logs
-from understudy.server.problems import answer
+from understudy.server.problems import answer, answer_ours
 from understudy.server.telling import HOST
 
 log = logging.getLogger("understudy")
@@ -91,6 +91,7 @@ HAS_DASHBOARD = find_spec("nicegui") is not None  # an extra
 keep_posts_in_memory()
 guard_logs()
 app = FastAPI(routes=[*ROUTES], lifespan=scheduled, middleware=MIDDLEWARE, openapi_url=None)
+app.exception_handler(UnderstudyError)(answer_ours)  # also what LangGraph's routes meet in our graphs and saver
 if HAS_DASHBOARD:
     from understudy.server.pages.mount import add_dashboard
 

@@ -90,9 +90,12 @@ def add_problems(api: FastAPI) -> None:
             return answer(405, f"this route takes {allowed}", {"allow": allowed})
         return answer(error.status_code, str(error.detail), dict(error.headers or {}))
 
-    @api.exception_handler(UnderstudyError)
-    async def _ours(request: Request, error: UnderstudyError) -> JSONResponse:
-        return answer(status_of(error), str(error))
+    api.exception_handler(UnderstudyError)(answer_ours)
+
+
+async def answer_ours(request: Request, error: UnderstudyError) -> JSONResponse:
+    """Answer an error of ours with a problem."""
+    return answer(status_of(error), str(error))
 
 
 def status_of(error: UnderstudyError) -> int:

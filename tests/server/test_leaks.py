@@ -64,6 +64,18 @@ def test_what_is_told_is_shown_and_kept_nowhere_else(server: DevServer) -> None:
     server.post(server.thread(), input={"messages": [{"role": "user", "content": f"I am {WORD} too"}]})
     for body in ({**said, "profile": WORD}, {**said, WORD: 1}, {**said, "state": [WORD]}, {**said, "at": WORD}):
         assert server.answer("/brain/observe", body)[0] in (404, 422)
+    thread = server.thread()
+    server.post(thread, input={"messages": [{"role": "user", "content": f"I am {WORD}"}]})
+    wrong = {"role": WORD, "content": WORD}
+    for route, misshapen, status in (
+        ("runs/wait", {"input": {"messages": [{"role": "user", "content": WORD}]}}, 422),  # no assistant
+        ("state", {"values": {"messages": [wrong]}, "as_node": "record"}, 422),
+        ("state", {"values": [wrong], "as_node": "record"}, 400),
+        ("state", {"values": {"readings": {"intent": {WORD: 1}}}, "as_node": "intent"}, 200),
+        ("runs/wait", {"assistant_id": "shadow", "input": None}, 200),  # goes on with that reading
+        ("runs/wait", {"assistant_id": "shadow", "input": WORD}, 200),
+    ):
+        assert server.answer(f"/threads/{thread}/{route}", misshapen)[0] == status, misshapen
     shown = {path: read(server, path) for path in (*(f"/ui{page}" for page in PAGES), *ROUTES)}
     missing = {"/ui/nowhere", "/ui/reports/x", "/ui/ab/course?test=x"}
     assert {path for path, (status, _) in shown.items() if status != 200} == missing
