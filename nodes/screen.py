@@ -113,9 +113,7 @@ async def screen(state: DreamState, runtime: Runtime[Context]) -> Update:
     gate = Screen(memory, brain.gym, await asyncio.to_thread(_known, brain.gym, state))
     lenders = {one["slot"]: one.get("lenders", []) for one in state["made"]}
     made = [(plans[one["slot"]], _dream(cycle, memory, plans[one["slot"]], one)) for one in state["made"]]
-    reasons = await asyncio.to_thread(
-        lambda: [dream if isinstance(dream, str) else gate.reason(dream) for _, dream in made]
-    )
+    reasons = await asyncio.to_thread(_reasons, gate, [dream for _, dream in made])
     judge, model, places = Judge(brain, memory), dreamer_of(brain), asyncio.Semaphore(brain.parallel)
 
     async def judged(plan: Mapping[str, Any], dream: Any, reason: str | None) -> str | None:
@@ -124,13 +122,17 @@ async def screen(state: DreamState, runtime: Runtime[Context]) -> Update:
 
     pairs = zip(made, reasons, strict=True)
     reasons = list(await asyncio.gather(*(judged(plan, dream, reason) for (plan, dream), reason in pairs)))
-    kept, dropped = dict[str, Any](), Counter[str]()
-    for (plan, dream), reason in zip(made, reasons, strict=True):
-        if reason := reason or gate.repeated(dream["messages"]):
-            dropped[reason] += 1
-        else:
-            kept[str(plan["slot"])] = _row(dream, plan, cycle, model, lenders[plan["slot"]], gate.passed(dream))
-    return {"kept": kept, "dropped": dict(dropped), "made": []}
+
+    def sorted_out() -> Update:
+        kept, dropped = dict[str, Any](), Counter[str]()
+        for (plan, dream), reason in zip(made, reasons, strict=True):
+            if reason := reason or gate.repeated(dream["messages"]):
+                dropped[reason] += 1
+            else:
+                kept[str(plan["slot"])] = _row(dream, plan, cycle, model, lenders[plan["slot"]], gate.passed(dream))
+        return {"kept": kept, "dropped": dict(dropped), "made": []}
+
+    return await asyncio.to_thread(sorted_out)
 
 
 def _reasons(gate: Screen, dreams: Sequence[Any]) -> list[str | None]:

@@ -63,6 +63,11 @@ async def test_a_conversation_goes_on_in_and_beside_the_server(studio: DevServer
     brain.gym.close()
 
 
+def test_conversations_are_dreamt(studio: DevServer) -> None:
+    answer = studio.post(studio.thread(), assistant_id="dream", input={"count": 5, "cycle": "by hand"})
+    assert answer["report"]["status"] == "success" and answer["report"]["dreams"] == 5, answer
+
+
 def test_a_turn_is_read_while_an_optimisation_runs(studio: DevServer) -> None:
     learning = studio.thread()
     run = studio.call(f"/threads/{learning}/runs", {"assistant_id": "optimization", "input": {}})["run_id"]
