@@ -31,12 +31,20 @@ def publish_module(job: Job, runtime: Runtime[Context]) -> Command[Any]:
     result = _weighed(brain, job)
     if result["status"] == "published" and job["asks"]:
         shown = {name: result[name] for name in ("improvement", "interval", "sealed_conversations", "instruction")}
-        if not interrupt({"question": f"Publish a new version of {job['module']}?", "module": job["module"], **shown}):
+        if not _approved({"question": f"Publish a new version of {job['module']}?", "module": job["module"], **shown}):
             result = {**result, "status": "rejected", "reason": "a person has declined it"}
     if result["status"] != "rejected":
         result = _saved(brain, job, result)
     shutil.rmtree(run_folder(brain, job), ignore_errors=True)
     return Command(update={"results": {job["module"]: result}}, goto="conclude")
+
+
+def _approved(asked: dict[str, Any]) -> bool:
+    """Ask a person until the answer is true or false, or these as text: no other answer is taken for a yes."""
+    said = interrupt(asked)
+    while str(said).lower() not in ("true", "false"):
+        said = interrupt({**asked, "question": f"{asked['question']} Answer true or false."})
+    return str(said).lower() == "true"
 
 
 def verdict(evaluated: Mapping[str, Any], least_effect: float) -> tuple[str, str]:

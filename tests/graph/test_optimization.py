@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.types import Command
 from langsmith import utils
 from langsmith.run_helpers import get_tracing_context
 
 from understudy.benchmarks.prove import COMMAND, run_cli, write
-from understudy.graph.optimization import graph
+from understudy.checkpoints.saver import open_checkpointer
+from understudy.graph.optimization import create_optimization_workflow, graph
 from understudy.intake import UnderstudyError
 from understudy.lm.embedded import EmbeddedStudent
 from understudy.lm.teacher import EmbeddedTeacher
-from understudy.nodes.brain import Brain, own_brain
+from understudy.nodes.brain import Brain, WithBrain, own_brain
 from understudy.nodes.publish import verdict
 from understudy.nodes.run import report_page
 from understudy.optimize import OptimizationBusy, RunWaits, optimize, run_gepa_optimization
@@ -216,6 +218,22 @@ def test_manual_approval_waits_for_a_person(waiting: Brain, answer: str) -> None
     assert (status, told) == (0, "published" if answer == "approve" else "rejected")
     assert brain.versioning("default").latest("goals") == ("v1.0" if answer == "approve" else "v0.0")
     assert run_cli("optimize", f"--{answer}", "goals")[0] == 1
+
+
+@pytest.mark.parametrize(("answer", "status"), [(True, "published"), ("true", "published"), ("False", "rejected")])
+async def test_in_studio_only_true_is_a_yes(waiting: Brain, answer: object, status: str) -> None:
+    assert waiting.gym is not None
+    run_id = waiting.gym.unfinished_run("default")
+    async with open_checkpointer(waiting.gym.path) as saver:
+        graph = create_optimization_workflow(checkpointer=saver)
+        on: Any = {"configurable": {"thread_id": run_id}}
+        for unclear in ("no", {"goals": False}, [True], 1):
+            told = await graph.ainvoke(Command(resume=unclear), on, context=WithBrain(brain=waiting))
+            (asked,) = told["__interrupt__"]
+            assert asked.value["question"] == "Publish a new version of goals? Answer true or false."
+            assert waiting.versioning("default").latest("goals") == "v0.0"
+        told = await graph.ainvoke(Command(resume=answer), on, context=WithBrain(brain=waiting))
+    assert told["report"]["module_results"]["goals"]["status"] == status
 
 
 def test_one_at_a_time(home: Path, observed: Observed, quick: None) -> None:
