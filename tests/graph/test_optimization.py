@@ -223,7 +223,7 @@ def test_manual_approval_waits_for_a_person(waiting: Brain, answer: str) -> None
 @pytest.mark.parametrize(("answer", "status"), [(True, "published"), ("true", "published"), ("False", "rejected")])
 async def test_in_studio_only_true_is_a_yes(waiting: Brain, answer: object, status: str) -> None:
     assert waiting.gym is not None
-    run_id = waiting.gym.unfinished_run("default")
+    run_id = waiting.gym.runs.unfinished("default")
     async with open_checkpointer(waiting.gym.path) as saver:
         graph = create_optimization_workflow(checkpointer=saver)
         on: Any = {"configurable": {"thread_id": run_id}}
