@@ -55,7 +55,9 @@ def show_result(found: dict[str, Any], as_json: bool) -> None:
 
 
 def shown(value: Any) -> Any:
-    """Write a table in one line, tables in it in brackets."""
+    """Write a table in one line, tables in it in brackets, and what is not known as a dash."""
+    if value is None:
+        return "-"
     if not isinstance(value, dict):
         return value
     return ", ".join(f"{k} ({shown(v)})" if isinstance(v, dict) else f"{k} {v}" for k, v in value.items()) or "none"
