@@ -10,6 +10,9 @@ from understudy.showing import one_line, printable
 TOO_TALKATIVE = ("asgi", "langgraph_api", "langgraph_runtime_inmem", "uvicorn.error")
 """Loggers that write bodies, what runs stream, frames of websockets, and headers with proofs, at DEBUG."""
 
+_EVERY_CALL = "httpx"
+"""The logger that writes a line for every call to a model: five for a turn."""
+
 _QUOTING = ("error_detail", "exception")
 """What LangGraph adds to a record: the body that does not have its form, and a traceback with its message."""
 
@@ -27,6 +30,7 @@ def guard_logs() -> None:
     """
     for logger in map(logging.getLogger, TOO_TALKATIVE):
         logger.setLevel(max(logging.INFO, logger.getEffectiveLevel()))
+    logging.getLogger(_EVERY_CALL).setLevel(logging.WARNING)
     for name in ("langgraph_api.server", "langgraph_api.worker", "langgraph_api.errors"):
         logging.getLogger(name).addFilter(plain)
     for name in ("nicegui", "uvicorn.error"):

@@ -16,6 +16,7 @@ import pytest
 from websockets.sync.client import connect
 
 from understudy.benchmarks.dev_server import DevServer, langgraph_dev
+from understudy.tests.ollama.server import OllamaServer
 from understudy.tests.test_nothing_leaves import found_below
 
 pytest.importorskip("langgraph_api")
@@ -33,12 +34,15 @@ ROUTES = (ONE, "/conversations", "/decisions", "/status", "/settings", "/runs", 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    """A server whose log is as talkative as can be; at its end, files and log are looked through."""
+    """A server with a model server and the most talkative log; at its end, files and log are looked through."""
     folder = tmp_path_factory.mktemp("leaks")
-    talkative = {"LOG_LEVEL": "DEBUG", "LOG_COLOR": "false"}
-    with langgraph_dev(folder, "--server-log-level", "DEBUG", SCHEDULER_ENABLED="false", **talkative) as server:
-        yield server
+    with OllamaServer() as models:
+        more = {"LOG_LEVEL": "DEBUG", "LOG_COLOR": "false", "LM_PROVIDER": "ollama", "OLLAMA_BASE_URL": models.url}
+        with langgraph_dev(folder, "--server-log-level", "DEBUG", SCHEDULER_ENABLED="false", **more) as server:
+            yield server
+    assert any(WORD in json.dumps(asked.body) for asked in models.requests if asked.path == "/api/chat")
     log = server.log
+    assert "/api/chat" not in log, "a line for each call to a model"
     assert "GET /brain/conversations 200" in log and "[debug" in log, "the log is written"
     assert found_below(folder, WORD) == {}, "words outside the gym"
     assert "\x1b[2J" not in log and "\u202e" not in log, "a path is obeyed by a terminal"
