@@ -19,6 +19,7 @@ from understudy.checkpoints.gym import Gym
 from understudy.door import Door
 from understudy.events import MAX_MESSAGE_ID, Event, Label, Outcome, Role, drawn, line_of, said
 from understudy.intake import InputError, moment, shape_error, short_name, table
+from understudy.losing import NotObserved
 from understudy.profile import load_profile, registered_profile
 from understudy.settings import Settings, current_settings
 
@@ -267,7 +268,7 @@ def _message(
 
     def events(gym: Gym, conversation_id: str) -> list[Event]:
         if message_id is not None and (known := gym.role_of(conversation_id, name)) not in (None, role):
-            raise InputError(f"message_id: a message of the {known} has it; each needs one of its own")
+            raise NotObserved("refused", f"message_id: a message of the {known} has it; each needs one of its own")
         return [event]
 
     return events

@@ -26,7 +26,7 @@ TELL_SECONDS = 60.0
 
 
 class NotObserved(UnderstudyError):
-    """A call wrote nothing, and nothing was wrong with what was given; it is raised with BRAIN_STRICT only."""
+    """A call has its form and wrote nothing, as things are; it is raised with BRAIN_STRICT only."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)

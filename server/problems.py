@@ -103,7 +103,7 @@ def status_of(error: UnderstudyError) -> int:
     if isinstance(error, Problem):
         return error.status
     if isinstance(error, NotObserved):
-        return 404 if error.reason == "unknown" else 503
+        return {"unknown": 404, "refused": 409}.get(error.reason, 503)
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 409)
 
 

@@ -57,7 +57,7 @@ class Host:
 HOST = Host()
 
 
-@telling.post("/observe", status_code=202, responses={404: {}})
+@telling.post("/observe", status_code=202, responses={404: {}, 409: {}})
 def observe(message: Observed) -> Written:
     """Show a customer's message."""
     _, gym = watching()
@@ -65,7 +65,7 @@ def observe(message: Observed) -> Written:
     return _written(message.conversation_id, HOST.app().observe(**dict(message)), repeated)
 
 
-@telling.post("/replied", status_code=202)
+@telling.post("/replied", status_code=202, responses={409: {}})
 def replied(message: Replied) -> Written:
     """Show what the agent answered."""
     _, gym = watching()

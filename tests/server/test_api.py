@@ -190,6 +190,16 @@ def test_a_message_of_the_wrong_form_is_refused(page: TestClient, message: dict[
     assert asked(page, "status")["conversations"] == 0
 
 
+def test_an_id_that_the_other_side_s_message_has_stands_against_it(page: TestClient) -> None:
+    said = {"conversation_id": "c1", "text": "hello", "message_id": "m1"}
+    for route, status in (("observe", 202), ("replied", 409), ("observe", 202)):
+        answer = page.post(f"/brain/{route}", json=said)
+        assert answer.status_code == status
+        if status == 409:
+            problem(answer, 409, "message_id: a message of the customer has it")
+    assert answer.json()["repeated"] is True
+
+
 def test_a_conversation_or_profile_that_is_not_there_is_said_so(page: TestClient) -> None:
     told = {"conversation_id": "nobody", "workflow_outcome": "success"}
     problem(page.post("/brain/outcome", json=told), 404, "no message of the conversation")
