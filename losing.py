@@ -17,8 +17,8 @@ Reason = Literal["locked", "full", "unusable", "refused", "unknown", "inbox_full
 """Why a call wrote nothing.
 
 Another program held the gym's file; its disk is full; it cannot be used for another reason; what was given does not
-have its form; the gym does not know the conversation; INBOX_MAX; it came after `close`, or after a fork in the
-middle of a call; a defect of understudy.
+have its form, or has the id of the other side's message; the gym does not know the conversation; INBOX_MAX; it came
+after `close`, or after a fork in the middle of a call; a defect of understudy.
 """
 
 TELL_SECONDS = 60.0
