@@ -143,7 +143,6 @@ def test_another_machine_needs_the_token(server: DevServer) -> None:
     ("options", "environment", "says"),
     [
         (("--host", "0.0.0.0"), {}, "can be reached by others: set BRAIN_API_TOKEN"),  # also the process that reloads
-        (("--no-reload",), {"BRAIN_API_TOKEN": "short-word"}, "BRAIN_API_TOKEN=***: must be 16 to 500 characters"),
         (("--no-reload",), {"RL_GYM_DB_PATH": "."}, "check RL_GYM_DB_PATH"),
     ],
 )
@@ -167,6 +166,7 @@ def test_what_would_be_open_or_is_set_wrong_does_not_start(
         ({"LANGGRAPH_API_URL": "http://0.0.0.0:2024"}, "can be reached by others: set BRAIN_API_TOKEN"),
         ({"LANGGRAPH_API_URL": "https://tunnel.example"}, "can be reached by others: set BRAIN_API_TOKEN"),
         ({"LEASE_SECONDS": "soon"}, "LEASE_SECONDS='soon'"),
+        ({"BRAIN_API_TOKEN": "short-word"}, "BRAIN_API_TOKEN=***: must be 16 to 500 characters"),
     ],
 )
 def test_the_line_says_what_is_wrong(
